@@ -1,0 +1,19 @@
+//! Plain data that every part of Heddle shares: ids, element types, graphs,
+//! states, resources, configuration, batches, failures.
+//!
+//! No I/O, no clock, no randomness, no async. Nothing here knows wasmtime,
+//! HTTP, gRPC or Hadoop.
+
+pub mod batch;
+pub mod config;
+pub mod element;
+pub mod failure;
+pub mod id;
+pub mod job_graph;
+pub mod job_status;
+pub mod key_group;
+pub mod memory;
+pub mod plan;
+pub mod restart;
+pub mod stream_graph;
+pub mod task;

@@ -1,0 +1,103 @@
+//! What a program asked for: the transformations of a job, as `plan` of the
+//! contract gives them. Mirrors `types` of `proto/wit/operator.wit`, where
+//! each field is described.
+
+use crate::element::ElementType;
+use serde::{Deserialize, Serialize};
+
+/// Id of a transformation within its plan.
+pub type TransformationId = u32;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Partitioner {
+    Forward,
+    Rebalance,
+    Rescale,
+    Shuffle,
+    Broadcast,
+    Global,
+    /// By key group; the element type is the key's.
+    KeyGroups(ElementType),
+    Custom(String),
+}
+
+impl Partitioner {
+    /// Flink's word for it in a plan's `ship_strategy`.
+    pub fn ship_strategy(&self) -> &'static str {
+        match self {
+            Partitioner::Forward => "FORWARD",
+            Partitioner::Rebalance => "REBALANCE",
+            Partitioner::Rescale => "RESCALE",
+            Partitioner::Shuffle => "SHUFFLE",
+            Partitioner::Broadcast => "BROADCAST",
+            Partitioner::Global => "GLOBAL",
+            Partitioner::KeyGroups(_) => "HASH",
+            Partitioner::Custom(_) => "CUSTOM",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ChainingStrategy {
+    Always,
+    Head,
+    Never,
+}
+
+/// A source or a sink that the host implements.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ConnectorSpec {
+    pub name: String,
+    pub options: Vec<(String, String)>,
+}
+
+impl ConnectorSpec {
+    pub fn option(&self, key: &str) -> Option<&str> {
+        self.options.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str())
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TransformationKind {
+    Source { bounded: bool },
+    ConnectorSource(ConnectorSpec),
+    OneInput,
+    TwoInput,
+    Sink,
+    ConnectorSink(ConnectorSpec),
+    Union,
+    Partition(Partitioner),
+    SideOutput(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transformation {
+    pub id: TransformationId,
+    pub name: String,
+    pub uid: Option<String>,
+    pub kind: TransformationKind,
+    pub inputs: Vec<TransformationId>,
+    /// None for a sink.
+    pub output: Option<ElementType>,
+    pub keyed: bool,
+    pub parallelism: Option<u32>,
+    pub max_parallelism: Option<u32>,
+    pub slot_sharing_group: Option<String>,
+    pub chaining: ChainingStrategy,
+}
+
+/// The whole answer of `plan`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobPlan {
+    pub name: Option<String>,
+    pub transformations: Vec<Transformation>,
+    /// Configuration that the program set.
+    pub configuration: Vec<(String, String)>,
+}
+
+/// What `main` may depend on; the same in every instance of a job.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Program {
+    pub arguments: Vec<String>,
+    pub configuration: Vec<(String, String)>,
+}

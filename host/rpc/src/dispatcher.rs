@@ -1,0 +1,75 @@
+//! What clients ask the dispatcher.
+
+use crate::Result;
+use async_trait::async_trait;
+use heddle_model::failure::Failure;
+use heddle_model::id::{BlobKey, JobId, VertexId};
+use heddle_model::job_graph::JobGraph;
+use heddle_model::job_status::{ExecutionState, JobStatus};
+use heddle_model::task::TaskMetrics;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A line of the list of jobs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobOverview {
+    pub job_id: JobId,
+    pub name: String,
+    pub status: JobStatus,
+    /// Milliseconds since the epoch.
+    pub start_time_ms: u64,
+    pub end_time_ms: Option<u64>,
+}
+
+/// A vertex of a job, summed over its subtasks' current attempts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VertexDetails {
+    pub vertex_id: VertexId,
+    pub name: String,
+    pub parallelism: u32,
+    /// How many subtasks are in each state.
+    pub states: BTreeMap<String, u32>,
+    pub subtasks: Vec<(ExecutionState, TaskMetrics)>,
+    pub metrics: TaskMetrics,
+}
+
+/// A job as it stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobDetails {
+    pub overview: JobOverview,
+    pub restarts: u32,
+    pub vertices: Vec<VertexDetails>,
+    pub accumulators: BTreeMap<String, i64>,
+    /// The last failure, also if the job was restarted after it.
+    pub failure: Option<Failure>,
+}
+
+/// How a job ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobResult {
+    pub job_id: JobId,
+    pub status: JobStatus,
+    pub failure: Option<Failure>,
+    pub runtime_ms: u64,
+    /// From submission to the first record at a sink.
+    pub first_record_ms: Option<u64>,
+    pub accumulators: BTreeMap<String, i64>,
+    /// What `collect` sinks gathered: name of the sink, lines in the order of
+    /// subtasks.
+    pub collected: BTreeMap<String, Vec<String>>,
+}
+
+#[async_trait]
+pub trait DispatcherGateway: Send + Sync {
+    /// Stores a blob (a component) and gives its key; the same content is
+    /// stored once.
+    async fn put_blob(&self, content: bytes::Bytes) -> Result<BlobKey>;
+    /// Persists and starts a job.
+    async fn submit_job(&self, job: JobGraph) -> Result<JobId>;
+    async fn list_jobs(&self) -> Result<Vec<JobOverview>>;
+    async fn request_job(&self, job_id: JobId) -> Result<JobDetails>;
+    /// Waits until the job is terminal.
+    async fn request_job_result(&self, job_id: JobId) -> Result<JobResult>;
+    /// Asks for cancellation; returns before it is done.
+    async fn cancel_job(&self, job_id: JobId) -> Result<()>;
+}

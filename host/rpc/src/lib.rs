@@ -1,0 +1,39 @@
+//! The gateways between roles, and how a role finds another.
+//!
+//! A gateway is a trait; a role's `Handle` implements it, and so will a gRPC
+//! client. Messages are few, flat, plain data. Every message that could be
+//! late carries its fencing token, instance or attempt; a receiver drops it
+//! with [`Error::Fenced`] if it is stale. Nothing here decides anything.
+
+mod dispatcher;
+mod job_master;
+mod resource_manager;
+mod service;
+mod task_executor;
+
+pub use dispatcher::{DispatcherGateway, JobDetails, JobOverview, JobResult, VertexDetails};
+pub use job_master::{JobMasterGateway, SlotOffer, TaskExecutorHeartbeat};
+pub use resource_manager::{
+    JobMasterRegistration, ResourceManagerGateway, SlotReport, SlotRequest, SlotStatus,
+    TaskExecutorRegistration,
+};
+pub use service::{Address, EmbeddedRpcService, RpcService};
+pub use task_executor::{RequestSlot, TaskExecutorGateway};
+
+use heddle_model::failure::Failure;
+
+/// Why a call did not do what it was asked for.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Error {
+    /// Nobody answers at the address (any more).
+    #[error("nothing answers at {address}")]
+    Unreachable { address: Address },
+    /// The message, or its receiver, belongs to an ended session.
+    #[error("stale message: it carries token {got}, the receiver's is {expected}")]
+    Fenced { expected: String, got: String },
+    /// The receiver refused or failed.
+    #[error(transparent)]
+    Failure(#[from] Failure),
+}
+
+pub type Result<T> = std::result::Result<T, Error>;
