@@ -1,0 +1,248 @@
+//! The result partitions of a process: who registered what, and who waits for
+//! it. Network memory is set aside here.
+
+use crate::error::Error;
+use crate::gate::InputGate;
+use crate::memory::{NetworkMemory, in_words};
+use crate::partition::{Partition, ResultPartition};
+use heddle_model::failure::{ErrorCode, Failure};
+use heddle_model::id::{ExecutionAttemptId, JobId, ResultPartitionId, VertexId};
+use heddle_model::task::InputGateDescriptor;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+
+/// All result partitions of one process. A cheap handle.
+#[derive(Clone)]
+pub struct PartitionManager {
+    manager: Arc<Manager>,
+}
+
+pub(crate) struct Manager {
+    memory: Arc<NetworkMemory>,
+    registry: Mutex<Registry>,
+}
+
+#[derive(Default)]
+struct Registry {
+    jobs: HashMap<JobId, JobPartitions>,
+    /// Gates that wait for a partition; each waits for one at a time.
+    waiting: HashMap<ResultPartitionId, Vec<Arc<Notify>>>,
+}
+
+#[derive(Default)]
+struct JobPartitions {
+    partitions: HashMap<ResultPartitionId, Arc<Partition>>,
+    by_subtask: HashMap<(VertexId, u32), Vec<ResultPartitionId>>,
+}
+
+impl Registry {
+    fn get(&self, id: ResultPartitionId) -> Option<&Arc<Partition>> {
+        self.jobs.get(&id.producer.job_id)?.partitions.get(&id)
+    }
+
+    fn remove(&mut self, id: ResultPartitionId) -> Option<Arc<Partition>> {
+        let job = self.jobs.get_mut(&id.producer.job_id)?;
+        let partition = job.partitions.remove(&id)?;
+        let subtask = (id.producer.vertex_id, id.producer.subtask);
+        if let Some(ids) = job.by_subtask.get_mut(&subtask) {
+            ids.retain(|known| *known != id);
+            if ids.is_empty() {
+                job.by_subtask.remove(&subtask);
+            }
+        }
+        if job.partitions.is_empty() {
+            self.jobs.remove(&id.producer.job_id);
+        }
+        Some(partition)
+    }
+
+    /// The partitions of a subtask whose attempt number passes the test.
+    fn of_subtask(&self, subtask: ExecutionAttemptId, attempts: impl Fn(u32) -> bool) -> Vec<Arc<Partition>> {
+        let Some(job) = self.jobs.get(&subtask.job_id) else { return Vec::new() };
+        let ids = job.by_subtask.get(&(subtask.vertex_id, subtask.subtask));
+        ids.into_iter()
+            .flatten()
+            .filter(|id| attempts(id.producer.attempt))
+            .filter_map(|id| job.partitions.get(id).cloned())
+            .collect()
+    }
+}
+
+impl Manager {
+    fn registry(&self) -> MutexGuard<'_, Registry> {
+        self.registry.lock().expect("no holder of the registry panics")
+    }
+
+    pub(crate) fn forget(&self, id: ResultPartitionId) {
+        let removed = self.registry().remove(id);
+        drop(removed);
+    }
+}
+
+impl PartitionManager {
+    /// `network_memory`: bytes that all channels of the process may hold.
+    pub fn new(network_memory: u64) -> Self {
+        Self {
+            manager: Arc::new(Manager {
+                memory: NetworkMemory::new(network_memory),
+                registry: Mutex::default(),
+            }),
+        }
+    }
+
+    /// More memory: another worker shares the process.
+    pub fn grow_memory(&self, bytes: u64) {
+        self.manager.memory.grow(bytes);
+    }
+
+    /// Less memory; what is in use stays.
+    pub fn shrink_memory(&self, bytes: u64) {
+        self.manager.memory.shrink(bytes);
+    }
+
+    /// Bytes of network memory that no channel holds.
+    pub fn available_memory(&self) -> u64 {
+        self.manager.memory.available()
+    }
+
+    /// Partitions that are registered now.
+    pub fn partitions(&self) -> usize {
+        self.manager.registry().jobs.values().map(|job| job.partitions.len()).sum()
+    }
+
+    /// Makes a partition with its channels. Fails with H3004 when their memory
+    /// (`subpartitions × buffers_per_channel × batch_size`) exceeds what is left.
+    /// Partitions of earlier attempts of the same subtask are released.
+    pub fn register(
+        &self,
+        id: ResultPartitionId,
+        subpartitions: u32,
+        buffers_per_channel: u32,
+        batch_size: u32,
+    ) -> Result<ResultPartition, Failure> {
+        let subpartitions = subpartitions.max(1);
+        let buffers_per_channel = buffers_per_channel.max(1);
+        let superseded = self.manager.registry().of_subtask(id.producer, |n| n < id.producer.attempt);
+        release(superseded);
+
+        let memory = &self.manager.memory;
+        let needed = u64::from(subpartitions)
+            .saturating_mul(u64::from(buffers_per_channel))
+            .saturating_mul(u64::from(batch_size));
+        let reservation = memory.reserve(needed).ok_or_else(|| {
+            Failure::new(
+                ErrorCode::NetworkMemory,
+                format!(
+                    "network memory does not suffice: {subpartitions} channels of {buffers_per_channel} × {} need {}, \
+                     {} of {} are left; raise taskmanager.memory.network.fraction and \
+                     taskmanager.memory.network.max, or lower the parallelism",
+                    in_words(u64::from(batch_size)),
+                    in_words(needed),
+                    in_words(memory.available()),
+                    in_words(memory.total()),
+                ),
+            )
+        })?;
+        let partition = Partition::new(
+            id,
+            subpartitions,
+            buffers_per_channel,
+            batch_size,
+            memory.clone(),
+            reservation,
+            Arc::downgrade(&self.manager),
+        );
+        let waiting = {
+            let mut registry = self.manager.registry();
+            if registry.get(id).is_some() {
+                return Err(Failure::new(
+                    ErrorCode::Internal,
+                    format!("the result partition {id} is registered twice"),
+                ));
+            }
+            let job = registry.jobs.entry(id.producer.job_id).or_default();
+            job.partitions.insert(id, partition.clone());
+            job.by_subtask.entry((id.producer.vertex_id, id.producer.subtask)).or_default().push(id);
+            registry.waiting.remove(&id)
+        };
+        for gate in waiting.into_iter().flatten() {
+            gate.notify_one();
+        }
+        Ok(ResultPartition::new(partition))
+    }
+
+    /// Connects a gate to all of its channels, as soon as all producers have
+    /// registered. Cancel-safe.
+    pub async fn connect(&self, gate: &InputGateDescriptor, timeout: Duration) -> Result<InputGate, Error> {
+        let began = Instant::now();
+        let deadline = tokio::time::Instant::now() + timeout;
+        let mut found: Vec<(Arc<Partition>, u32)> = Vec::with_capacity(gate.channels.len());
+        while found.len() < gate.channels.len() {
+            let waiting = {
+                let mut registry = self.manager.registry();
+                for channel in &gate.channels[found.len()..] {
+                    let Some(partition) = registry.get(channel.partition) else { break };
+                    found.push((partition.clone(), channel.subpartition));
+                }
+                gate.channels.get(found.len()).map(|channel| {
+                    let notify = Arc::new(Notify::new());
+                    registry.waiting.entry(channel.partition).or_default().push(notify.clone());
+                    Waiting { manager: &self.manager, partition: channel.partition, notify }
+                })
+            };
+            let Some(waiting) = waiting else { break };
+            if tokio::time::timeout_at(deadline, waiting.notify.notified()).await.is_err() {
+                let registry = self.manager.registry();
+                let missing = gate.channels.iter().filter(|c| registry.get(c.partition).is_none()).count();
+                return Err(Error::NotRegistered {
+                    partition: waiting.partition,
+                    missing,
+                    waited: began.elapsed(),
+                });
+            }
+        }
+        InputGate::attach(found)
+    }
+
+    /// Frees what an attempt that ended still holds: its partitions that it
+    /// did not finish, and whoever waits at them gets an error. Finished ones
+    /// stay until they are read, superseded by a later attempt, or their job
+    /// is released.
+    pub fn release_attempt(&self, attempt: ExecutionAttemptId) {
+        let partitions = self.manager.registry().of_subtask(attempt, |number| number == attempt.attempt);
+        release(partitions.into_iter().filter(|partition| !partition.is_finished()));
+    }
+
+    /// Frees everything of a job; whoever waits gets an error.
+    pub fn release_job(&self, job: JobId) {
+        let partitions = self.manager.registry().jobs.remove(&job);
+        release(partitions.into_iter().flat_map(|job| job.partitions.into_values()));
+    }
+}
+
+fn release(partitions: impl IntoIterator<Item = Arc<Partition>>) {
+    for partition in partitions {
+        partition.abort(&Error::Released { partition: partition.id });
+    }
+}
+
+/// A gate that waits for a partition; takes itself off the list when dropped.
+struct Waiting<'a> {
+    manager: &'a Manager,
+    partition: ResultPartitionId,
+    notify: Arc<Notify>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut registry = self.manager.registry();
+        if let Some(gates) = registry.waiting.get_mut(&self.partition) {
+            gates.retain(|gate| !Arc::ptr_eq(gate, &self.notify));
+            if gates.is_empty() {
+                registry.waiting.remove(&self.partition);
+            }
+        }
+    }
+}
