@@ -1,0 +1,243 @@
+//! Every configuration option there is: key, type, default, who may set it and
+//! what it does. `conf/config.yaml`, `docs/configuration.md` and
+//! `heddle config` are made from this file.
+//!
+//! A key is Flink's where the meaning is Flink's. An option stands here once
+//! something obeys it.
+
+use super::value::{
+    ConfigValue, Fraction, LogLevel, MemorySize, Preemption, RestartStrategyType, RuntimeMode, Target,
+};
+use super::{ConfigOption, OptionInfo, Scope};
+use std::marker::PhantomData;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+macro_rules! options {
+    ($($group:literal { $(
+        $(#[doc = $doc:literal])+
+        $name:ident: $type:ty = $key:literal $(or $alias:literal)*, $scope:ident $(, $default:literal)?;
+    )* })*) => {
+        $($(
+            $(#[doc = $doc])+
+            pub const $name: ConfigOption<$type> = ConfigOption {
+                info: OptionInfo {
+                    key: $key,
+                    aliases: &[$($alias),*],
+                    type_name: <$type as ConfigValue>::type_name,
+                    check: |text| <$type as ConfigValue>::parse(text).map(|_| ()),
+                    default: options!(@default $($default)?),
+                    group: $group,
+                    scope: Scope::$scope,
+                    description: concat!($($doc),+),
+                },
+                value: PhantomData,
+            };
+        )*)*
+
+        /// Every option, in the order of the documentation.
+        pub const ALL: &[&OptionInfo] = &[$($(&$name.info,)*)*];
+
+        #[cfg(test)]
+        const READS: &[fn(&super::Configuration)] = &[$($(|configuration| {
+            configuration.get(&$name);
+        },)*)*];
+    };
+    (@default) => { None };
+    (@default $default:literal) => { Some($default) };
+}
+
+options! {
+    "The job" {
+        /// Parallelism of operators that set none of their own.
+        PARALLELISM_DEFAULT: u32 = "parallelism.default", Job, "1";
+        /// Name of the job, as lists show it. Without it the program's name, then the component's file name.
+        PIPELINE_NAME: Option<String> = "pipeline.name", Job;
+        /// Number of key groups of each keyed operator, and the most its parallelism may become. Without it
+        /// 1.5 times the parallelism, rounded up to a power of two, between 128 and 32768.
+        PIPELINE_MAX_PARALLELISM: Option<NonZeroU32> = "pipeline.max-parallelism", Job;
+        /// Whether neighbouring operators are fused into one task. Off, every operator is a task of its own:
+        /// slower, but each one's numbers show.
+        OPERATOR_CHAINING: bool = "pipeline.operator-chaining.enabled" or "pipeline.operator-chaining", Job, "true";
+        /// `STREAMING`: a keyed aggregation gives an update for each record. `BATCH`: it gives its final value
+        /// at the end of the input, which must be bounded. `AUTOMATIC`: `BATCH` if every source is bounded.
+        RUNTIME_MODE: RuntimeMode = "execution.runtime-mode", Job, "STREAMING";
+        /// Longest time that a record waits in a batch that is not full.
+        BUFFER_TIMEOUT: Duration = "execution.buffer-timeout.interval" or "execution.buffer-timeout", Job, "100 ms";
+    }
+
+    "Where and how it runs" {
+        /// Where a job runs. `local` is a cluster inside of the process of `heddle run`.
+        EXECUTION_TARGET: Target = "execution.target", Cluster, "local";
+        /// Whether `heddle run` waits for the end of the job and reports its result.
+        EXECUTION_ATTACHED: bool = "execution.attached", Cluster, "true";
+    }
+
+    "Restarts" {
+        /// What happens when a task fails.
+        RESTART_STRATEGY: RestartStrategyType = "restart-strategy.type" or "restart-strategy", Job, "none";
+        /// `fixed-delay`: how often a job is restarted before it fails.
+        FIXED_DELAY_ATTEMPTS: u32 = "restart-strategy.fixed-delay.attempts", Job, "1";
+        /// `fixed-delay`: time before each restart.
+        FIXED_DELAY_DELAY: Duration = "restart-strategy.fixed-delay.delay", Job, "1 s";
+        /// `exponential-delay`: time before the first restart.
+        EXPONENTIAL_INITIAL_BACKOFF: Duration = "restart-strategy.exponential-delay.initial-backoff", Job, "1 s";
+        /// `exponential-delay`: longest time before a restart.
+        EXPONENTIAL_MAX_BACKOFF: Duration = "restart-strategy.exponential-delay.max-backoff", Job, "1 min";
+        /// `exponential-delay`: by how much the time grows with each failure.
+        EXPONENTIAL_MULTIPLIER: f64 = "restart-strategy.exponential-delay.backoff-multiplier", Job, "1.5";
+        /// `exponential-delay`: after a run this long without failure the time starts small again.
+        EXPONENTIAL_RESET: Duration = "restart-strategy.exponential-delay.reset-backoff-threshold", Job, "1 h";
+        /// `exponential-delay`: the part of the time by which it varies at random.
+        EXPONENTIAL_JITTER: Fraction = "restart-strategy.exponential-delay.jitter-factor", Job, "0.1";
+        /// `exponential-delay`: how often a job is restarted before it fails, counted anew after a long run
+        /// without failure. Without it there is no limit.
+        EXPONENTIAL_ATTEMPTS: Option<u32> = "restart-strategy.exponential-delay.attempts-before-reset-backoff", Job;
+        /// `failure-rate`: the job fails at more failures than this in one interval.
+        FAILURE_RATE_MAX: u32 = "restart-strategy.failure-rate.max-failures-per-interval", Job, "1";
+        /// `failure-rate`: the interval in which failures are counted.
+        FAILURE_RATE_INTERVAL: Duration = "restart-strategy.failure-rate.failure-rate-interval", Job, "1 min";
+        /// `failure-rate`: time before each restart.
+        FAILURE_RATE_DELAY: Duration = "restart-strategy.failure-rate.delay", Job, "1 s";
+    }
+
+    "TaskExecutors" {
+        /// Slots of one TaskExecutor; its memory is divided among them.
+        TASK_SLOTS: NonZeroU32 = "taskmanager.numberOfTaskSlots", Cluster, "1";
+        /// Threads that run all subtasks of a process. Without it one for each processor.
+        WORKER_THREADS: Option<NonZeroU32> = "taskmanager.worker-threads", Cluster;
+        /// How long an allocated slot waits for its job master before it is free again.
+        TASK_SLOT_TIMEOUT: Duration = "taskmanager.slot.timeout", Cluster, "10 s";
+        /// A TaskExecutor that no resource manager takes for this long ends.
+        REGISTRATION_TIMEOUT: Duration = "taskmanager.registration.timeout", Cluster, "5 min";
+        /// How often the numbers of running tasks go to their job master.
+        METRICS_INTERVAL: Duration = "taskmanager.metrics.interval", Cluster, "250 ms";
+    }
+
+    "Memory of a TaskExecutor" {
+        /// All memory of one TaskExecutor. The parts below add up to it. Nothing is allocated up front.
+        PROCESS_MEMORY: MemorySize = "taskmanager.memory.process.size", Cluster, "1728m";
+        /// The engine itself.
+        FRAMEWORK_MEMORY: MemorySize = "taskmanager.memory.framework.size", Cluster, "64m";
+        /// Linear memory and tables of all instances; an instance that wants more fails its task. Without it
+        /// what the other parts leave.
+        TASK_MEMORY: Option<MemorySize> = "taskmanager.memory.task.size", Cluster;
+        /// Keyed state. Without it the fraction.
+        MANAGED_MEMORY: Option<MemorySize> = "taskmanager.memory.managed.size", Cluster;
+        /// Keyed state, as a part of what is neither code nor overhead.
+        MANAGED_FRACTION: Fraction = "taskmanager.memory.managed.fraction", Cluster, "0.4";
+        /// Batches in channels, as a part of what is neither code nor overhead.
+        NETWORK_FRACTION: Fraction = "taskmanager.memory.network.fraction", Cluster, "0.1";
+        /// Batches in channels: at least this.
+        NETWORK_MIN: MemorySize = "taskmanager.memory.network.min", Cluster, "64m";
+        /// Batches in channels: at most this.
+        NETWORK_MAX: MemorySize = "taskmanager.memory.network.max", Cluster, "1t";
+        /// Compiled code of components; takes the place of Flink's metaspace.
+        CODE_MEMORY: MemorySize = "taskmanager.memory.code.size", Cluster, "128m";
+        /// Stacks, slack of the allocator, the kernel's share, as a part of all.
+        OVERHEAD_FRACTION: Fraction = "taskmanager.memory.overhead.fraction", Cluster, "0.1";
+        /// The overhead is at least this.
+        OVERHEAD_MIN: MemorySize = "taskmanager.memory.overhead.min", Cluster, "64m";
+        /// The overhead is at most this.
+        OVERHEAD_MAX: MemorySize = "taskmanager.memory.overhead.max", Cluster, "1g";
+        /// Length that a batch should have.
+        SEGMENT_SIZE: MemorySize = "taskmanager.memory.segment-size", Cluster, "32kb";
+        /// Batches that a channel holds before its producer waits.
+        BUFFERS_PER_CHANNEL: NonZeroU32 = "taskmanager.network.memory.buffers-per-channel", Cluster, "4";
+    }
+
+    "The sandbox" {
+        /// `epoch`: a busy guest yields every 10 ms and is ended at its deadline. `none`: it is trusted not to
+        /// loop, and runs faster.
+        PREEMPTION: Preemption = "taskmanager.wasm.preemption", Cluster, "epoch";
+        /// Time that one call of an operator may compute; then its task fails.
+        CALL_TIMEOUT: Duration = "taskmanager.wasm.call-timeout", Cluster, "1 min";
+        /// Time that `main` of a program may take to build its graph.
+        PLAN_TIMEOUT: Duration = "taskmanager.wasm.plan-timeout", Cluster, "10 s";
+        /// What components may use of the world outside; nothing by default.
+        GRANTS: Vec<String> = "taskmanager.wasm.grants", Cluster, "";
+        /// Stack of an instance.
+        MAX_STACK_SIZE: MemorySize = "taskmanager.wasm.max-stack-size", Cluster, "512kb";
+        /// State that an instance may keep in its cache, ahead of the host's.
+        STATE_CACHE_SIZE: MemorySize = "taskmanager.wasm.state-cache-size", Cluster, "64m";
+        /// Log lines that a subtask may write in a second; more are dropped and counted.
+        LOG_RATE: u32 = "taskmanager.wasm.log-rate", Cluster, "100";
+        /// Instances that one process may hold.
+        MAX_INSTANCES: NonZeroU32 = "taskmanager.wasm.max-instances", Cluster, "4096";
+        /// Longest component file that is accepted.
+        MAX_COMPONENT_SIZE: MemorySize = "taskmanager.wasm.max-component-size", Cluster, "256m";
+        /// Time that compiling a component may take, in its own process.
+        COMPILE_TIMEOUT: Duration = "taskmanager.wasm.compile.timeout", Cluster, "2 min";
+        /// Memory that compiling a component may take, in its own process.
+        COMPILE_MEMORY: MemorySize = "taskmanager.wasm.compile.memory", Cluster, "2g";
+        /// Folder of compiled components. Without it `heddle/components` in the user's cache folder.
+        CACHE_DIR: Option<String> = "taskmanager.wasm.cache-dir", Cluster;
+    }
+
+    "Slots and liveness" {
+        /// How long a job waits for a slot before it fails.
+        SLOT_REQUEST_TIMEOUT: Duration = "slot.request.timeout", Cluster, "5 min";
+        /// How long a job keeps a slot that it does not use.
+        SLOT_IDLE_TIMEOUT: Duration = "slot.idle.timeout", Cluster, "50 s";
+        /// Most slots of the cluster. Without it there is no limit.
+        MAX_SLOTS: Option<NonZeroU32> = "slotmanager.number-of-slots.max", Cluster;
+        /// How long an idle TaskExecutor is kept.
+        TASK_EXECUTOR_IDLE_TIMEOUT: Duration = "resourcemanager.taskmanager-timeout", Cluster, "30 s";
+        /// How long a started TaskExecutor may take to register.
+        WORKER_REGISTRATION_TIMEOUT: Duration = "resourcemanager.taskmanager-registration.timeout", Cluster, "5 min";
+        /// How often one role tells another that it lives.
+        HEARTBEAT_INTERVAL: Duration = "heartbeat.interval", Cluster, "10 s";
+        /// A role that is silent for this long is taken for lost.
+        HEARTBEAT_TIMEOUT: Duration = "heartbeat.timeout", Cluster, "50 s";
+    }
+
+    "Folders and logs" {
+        /// Folder of the blob server. Without it a folder of its own under `io.tmp.dirs`.
+        BLOB_STORAGE_DIRECTORY: Option<String> = "blob.storage.directory", Cluster;
+        /// Folder for temporary files. Without it the system's.
+        TMP_DIRS: Option<String> = "io.tmp.dirs", Cluster;
+        /// Folder of log files; the environment variable HEDDLE_LOG_DIR sets it too. Without it there is no
+        /// log file.
+        LOG_DIR: Option<String> = "env.log.dir", Cluster;
+        /// The least level that is logged.
+        LOG_LEVEL: LogLevel = "env.log.level", Cluster, "INFO";
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Configuration;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_option_has_a_value_of_its_type() {
+        for info in ALL {
+            if let Some(default) = info.default {
+                assert_eq!((info.check)(default), Ok(()), "default of {}", info.key);
+            }
+        }
+        let empty = Configuration::new();
+        READS.iter().for_each(|read| read(&empty));
+        assert_eq!(READS.len(), ALL.len());
+    }
+
+    #[test]
+    fn keys_and_environment_variables_are_unique() {
+        let mut keys = BTreeSet::new();
+        let mut variables = BTreeSet::new();
+        for info in ALL {
+            for key in std::iter::once(&info.key).chain(info.aliases) {
+                assert!(keys.insert(*key), "{key} stands twice");
+            }
+            assert!(variables.insert(info.environment_variable()), "{} clashes", info.environment_variable());
+        }
+    }
+
+    #[test]
+    fn every_option_is_described() {
+        for info in ALL {
+            assert!(info.description.trim().ends_with('.'), "{}: {}", info.key, info.description);
+        }
+    }
+}
