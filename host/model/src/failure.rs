@@ -88,6 +88,8 @@ codes! {
     Fenced = "H3003", Internal, true;
     /// Network memory does not suffice for the job's channels.
     NetworkMemory = "H3004", User, false;
+    /// The task at the other end of a channel is gone; that one knows why.
+    PeerGone = "H3005", External, true;
     /// The same job was submitted before.
     DuplicateJob = "H3101", User, false;
     /// Storing or fetching a blob failed.

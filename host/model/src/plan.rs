@@ -100,4 +100,7 @@ pub struct JobPlan {
 pub struct Program {
     pub arguments: Vec<String>,
     pub configuration: Vec<(String, String)>,
+    /// When the job was submitted, milliseconds since the epoch: where the
+    /// clocks of its guests stand still.
+    pub submitted_at_ms: u64,
 }
