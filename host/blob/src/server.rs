@@ -1,0 +1,188 @@
+//! Keeps blobs for as long as a job needs them.
+//!
+//! A blob lives while a job retains it. Between its upload and the submission
+//! of its job nobody does: an upload holds it until it is retained or too old.
+
+use crate::cache::BlobSource;
+use crate::folder::Folder;
+use crate::{DEFAULT_MAX_BLOB_SIZE, Error};
+use async_trait::async_trait;
+use bytes::Bytes;
+use heddle_model::failure::Failure;
+use heddle_model::id::{BlobKey, JobId};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+#[derive(Clone, Debug)]
+pub struct ServerOptions {
+    /// The folder; created if absent.
+    pub root: PathBuf,
+    /// Largest blob, in bytes.
+    pub max_blob_size: u64,
+    /// Whether a stored blob must outlive a crash of the machine; not needed
+    /// when the folder ends with the process.
+    pub durable: bool,
+}
+
+impl ServerOptions {
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into(), max_blob_size: DEFAULT_MAX_BLOB_SIZE, durable: true }
+    }
+}
+
+/// Who needs a blob.
+#[derive(Debug, Default)]
+struct Usage {
+    jobs: BTreeSet<JobId>,
+    /// Uploads that no job has taken over yet, oldest first.
+    uploads: Vec<Instant>,
+}
+
+impl Usage {
+    fn is_unused(&self) -> bool {
+        self.jobs.is_empty() && self.uploads.is_empty()
+    }
+}
+
+/// Cheap to clone; all clones are one server.
+#[derive(Clone, Debug)]
+pub struct BlobServer {
+    folder: Arc<Folder>,
+    usage: Arc<Mutex<BTreeMap<BlobKey, Usage>>>,
+}
+
+impl BlobServer {
+    /// Opens the folder. Blobs that are already there are kept until they are
+    /// retained or swept. Blocking, and quick.
+    pub fn open(options: ServerOptions) -> Result<Self, Error> {
+        let folder = Folder::open(&options.root, options.max_blob_size, options.durable)?;
+        let now = Instant::now();
+        let usage = folder
+            .keys()?
+            .into_iter()
+            .map(|key| (key, Usage { jobs: BTreeSet::new(), uploads: vec![now] }))
+            .collect();
+        Ok(Self { folder: Arc::new(folder), usage: Arc::new(Mutex::new(usage)) })
+    }
+
+    /// Stores a blob; durable when it returns. It stays until
+    /// [`retain`](Self::retain) hands it to a job, and as long as that job.
+    pub async fn put(&self, content: Bytes) -> Result<BlobKey, Error> {
+        self.put_from(std::io::Cursor::new(content)).await
+    }
+
+    /// As [`put`](Self::put), for content that need not be in memory. The
+    /// reader is read on a blocking thread.
+    pub async fn put_from(&self, content: impl std::io::Read + Send + 'static) -> Result<BlobKey, Error> {
+        let server = self.clone();
+        blocking(move || {
+            let prepared = server.folder.prepare(content)?;
+            let key = prepared.key();
+            // Published and noted under one lock, so that a release of the same
+            // content cannot remove it in between.
+            let mut usage = server.usage();
+            prepared.publish()?;
+            usage.entry(key).or_default().uploads.push(Instant::now());
+            Ok(key)
+        })
+        .await
+    }
+
+    /// The content, verified.
+    pub async fn get(&self, key: BlobKey) -> Result<Bytes, Error> {
+        let folder = self.folder.clone();
+        blocking(move || folder.read(key).map(Bytes::from)).await
+    }
+
+    /// The local file, verified. It stays there as long as the blob is retained.
+    pub async fn get_path(&self, key: BlobKey) -> Result<PathBuf, Error> {
+        let folder = self.folder.clone();
+        blocking(move || folder.verify(key).map(|()| folder.path(key))).await
+    }
+
+    pub fn contains(&self, key: BlobKey) -> bool {
+        self.folder.contains(key)
+    }
+
+    /// The job needs the blob from now on. Repeating it changes nothing.
+    pub async fn retain(&self, job: JobId, key: BlobKey) -> Result<(), Error> {
+        let server = self.clone();
+        blocking(move || {
+            let mut usage = server.usage();
+            if !server.folder.contains(key) {
+                return Err(Error::Unknown { key });
+            }
+            let entry = usage.entry(key).or_default();
+            if entry.jobs.insert(job) && !entry.uploads.is_empty() {
+                entry.uploads.remove(0);
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// The job needs none of its blobs any more; what nobody needs is removed.
+    /// Repeating it succeeds.
+    pub async fn release(&self, job: JobId) -> Result<(), Error> {
+        self.remove_unused(move |entry| {
+            entry.jobs.remove(&job);
+        })
+        .await
+    }
+
+    /// Forgets uploads of this age that no job has taken over.
+    pub async fn sweep(&self, age: Duration) -> Result<(), Error> {
+        let now = Instant::now();
+        self.remove_unused(move |entry| entry.uploads.retain(|at| now.duration_since(*at) < age)).await
+    }
+
+    async fn remove_unused(&self, mut change: impl FnMut(&mut Usage) + Send + 'static) -> Result<(), Error> {
+        let server = self.clone();
+        blocking(move || {
+            let mut usage = server.usage();
+            let mut outcome = Ok(());
+            usage.retain(|key, entry| {
+                change(entry);
+                if !entry.is_unused() {
+                    return true;
+                }
+                match server.folder.remove(*key) {
+                    Ok(()) => false,
+                    Err(e) => {
+                        outcome = Err(e);
+                        true
+                    }
+                }
+            });
+            outcome
+        })
+        .await
+    }
+
+    fn usage(&self) -> MutexGuard<'_, BTreeMap<BlobKey, Usage>> {
+        // A panic between two map operations leaves at most an entry too many.
+        self.usage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl BlobSource for BlobServer {
+    async fn fetch(&self, key: BlobKey) -> Result<Bytes, Failure> {
+        Ok(self.get(key).await?)
+    }
+}
+
+/// Runs file access off the async threads.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(e) => match e.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime is shutting down: nobody waits for an answer.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}

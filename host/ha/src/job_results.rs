@@ -1,0 +1,69 @@
+//! The store of job results: absent → dirty → clean.
+//!
+//! A result is dirty while the job's clean-up is not done. A new leader cleans
+//! dirty ones up and never runs a job again that has a result.
+
+use crate::Error;
+use async_trait::async_trait;
+use heddle_model::failure::Failure;
+use heddle_model::id::JobId;
+use heddle_model::job_status::JobStatus;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ResultState {
+    Absent,
+    Dirty,
+    Clean,
+}
+
+impl ResultState {
+    pub const ALL: [ResultState; 3] = [ResultState::Absent, ResultState::Dirty, ResultState::Clean];
+
+    /// The legal next states.
+    pub const fn next(self) -> &'static [ResultState] {
+        match self {
+            ResultState::Absent => &[ResultState::Dirty],
+            ResultState::Dirty => &[ResultState::Clean],
+            ResultState::Clean => &[],
+        }
+    }
+}
+
+impl fmt::Display for ResultState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ResultState::Absent => "absent",
+            ResultState::Dirty => "dirty",
+            ResultState::Clean => "clean",
+        })
+    }
+}
+
+/// What is kept of a job that ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobResultEntry {
+    pub job_id: JobId,
+    pub job_name: String,
+    /// Globally terminal.
+    pub status: JobStatus,
+    pub failure: Option<Failure>,
+    /// Milliseconds since the epoch.
+    pub start_time_ms: u64,
+    pub runtime_ms: u64,
+    pub accumulators: BTreeMap<String, i64>,
+}
+
+#[async_trait]
+pub trait JobResultStore: Send + Sync {
+    /// Absent → dirty; durable when it returns. Repeating it with the same
+    /// entry succeeds.
+    async fn create_dirty(&self, entry: JobResultEntry) -> Result<(), Error>;
+    /// Dirty → clean. Repeating it succeeds.
+    async fn mark_clean(&self, job_id: JobId) -> Result<(), Error>;
+    async fn state(&self, job_id: JobId) -> Result<ResultState, Error>;
+    /// Results whose clean-up is not done, ordered by job id.
+    async fn dirty(&self) -> Result<Vec<JobResultEntry>, Error>;
+}
