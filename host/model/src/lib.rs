@@ -5,9 +5,12 @@
 //! HTTP, gRPC or Hadoop.
 
 pub mod batch;
+pub mod batch_builder;
+pub mod batch_hash;
 pub mod config;
 pub mod element;
 pub mod failure;
+pub mod graph_wiring;
 pub mod id;
 pub mod job_graph;
 pub mod job_status;
