@@ -68,6 +68,11 @@ pub trait JobMasterGateway: Send + Sync {
         resource_id: ResourceId,
         payload: TaskExecutorHeartbeat,
     ) -> Result<()>;
+    /// The resource manager is alive; an error, or no answer, tells it that the
+    /// job master is not.
+    async fn heartbeat_from_resource_manager(&self, _token: JobMasterId) -> Result<()> {
+        Ok(())
+    }
     /// A requested slot will not come.
     async fn notify_allocation_failure(
         &self,
