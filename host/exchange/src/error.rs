@@ -47,9 +47,8 @@ impl From<Error> for Failure {
                 Failure { code: cause.code, message: error.to_string(), details: cause.details.clone() }
             }
             Error::Memory(failure) => Failure::clone(&failure),
-            Error::Released { .. } | Error::NotRegistered { .. } => {
-                Failure::new(ErrorCode::WorkerLost, error.to_string())
-            }
+            Error::Released { .. } => Failure::new(ErrorCode::PeerGone, error.to_string()),
+            Error::NotRegistered { .. } => Failure::new(ErrorCode::WorkerLost, error.to_string()),
             Error::Finished { .. } | Error::AlreadyConnected { .. } => {
                 Failure::new(ErrorCode::Internal, error.to_string())
             }

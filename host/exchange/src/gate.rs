@@ -191,7 +191,7 @@ impl InputGate {
 impl Drop for InputGate {
     fn drop(&mut self) {
         if self.open > 0 {
-            self.detach(Failure::new(ErrorCode::WorkerLost, "its consumer ended before its input did"));
+            self.detach(Failure::new(ErrorCode::PeerGone, "its consumer ended before its input did"));
         }
     }
 }

@@ -362,7 +362,7 @@ impl ResultPartition {
 impl Drop for ResultPartition {
     fn drop(&mut self) {
         if !self.partition.finished.load(Ordering::Acquire) {
-            self.fail(Failure::new(ErrorCode::WorkerLost, "its producer ended before its output did"));
+            self.fail(Failure::new(ErrorCode::PeerGone, "its producer ended before its output did"));
         }
     }
 }

@@ -33,12 +33,17 @@ pub enum Error {
     KeyGroupTooLarge { limit: u64 },
 }
 
-impl From<Error> for Failure {
-    fn from(error: Error) -> Failure {
-        let code = match error {
-            Error::Memory { .. } | Error::KeyGroupTooLarge { .. } => ErrorCode::StateLimit,
-            _ => ErrorCode::ContractViolation,
-        };
-        Failure::new(code, error.to_string())
+impl Error {
+    /// The failure of the task whose guest met it.
+    pub fn failure(&self, task: &str) -> Failure {
+        match self {
+            Error::Memory { .. } | Error::KeyGroupTooLarge { .. } => {
+                Failure::new(ErrorCode::StateLimit, format!("`{task}`: {self}"))
+            }
+            _ => Failure::new(
+                ErrorCode::ContractViolation,
+                format!("the guest of `{task}` broke the contract of keyed state: {self}"),
+            ),
+        }
     }
 }
