@@ -1,1 +1,28 @@
-//! heddle-dispatcher
+//! The dispatcher: takes jobs in, persists them, runs a job master for each,
+//! keeps the results.
+//!
+//! It serves while it leads; a new leader process starts only after the former
+//! has ended, and first takes up what the former left. Does not know slots,
+//! workers or how a job is run.
+
+mod finished;
+mod job_masters;
+mod jobs;
+mod leadership;
+mod message;
+mod options;
+mod persistence;
+mod service;
+mod submission;
+
+pub use job_masters::{JobMaster, JobMasters, LocalJobMasters};
+pub use message::Handle;
+pub use options::{JobMasterOptions, Options};
+pub use service::Service;
+
+/// Why a dispatcher ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the jobs of the former leader could not be recovered")]
+    Recovery(#[source] heddle_ha::Error),
+}

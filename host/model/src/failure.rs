@@ -92,6 +92,8 @@ codes! {
     PeerGone = "H3005", External, true;
     /// The same job was submitted before.
     DuplicateJob = "H3101", User, false;
+    /// No such job is known, or it has ended already.
+    NoSuchJob = "H3102", User, false;
     /// Storing or fetching a blob failed.
     Blob = "H3201", External, true;
     /// A defect of Heddle.

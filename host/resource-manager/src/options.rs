@@ -60,7 +60,9 @@ impl Options {
             max_slots: self.max_slots,
             max_workers: self.max_workers,
             idle_timeout: self.idle_timeout,
-            request_timeout: self.slot_request_timeout,
+            // A little before the job master gives up by itself: this one can
+            // say why there is no slot.
+            request_timeout: self.slot_request_timeout.mul_f64(0.95),
             worker_start_timeout: self.worker_start_timeout,
             max_start_failures_per_minute: self.max_start_failures_per_minute,
             start_retry_pause: self.start_retry_pause,

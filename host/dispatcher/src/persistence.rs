@@ -1,0 +1,130 @@
+//! What outlives the leader: takes a job in, stores its result, cleans up after
+//! it, recovers. Each step may be repeated.
+
+use heddle_blob::BlobServer;
+use heddle_ha::{Error, JobGraphStore, JobResultEntry, JobResultStore, ResultState};
+use heddle_model::failure::{ErrorCode, Failure};
+use heddle_model::id::JobId;
+use heddle_model::job_graph::JobGraph;
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+#[derive(Clone)]
+pub(crate) struct Persistence {
+    pub(crate) job_graphs: Arc<dyn JobGraphStore>,
+    pub(crate) job_results: Arc<dyn JobResultStore>,
+    pub(crate) blobs: BlobServer,
+    /// First and longest pause between two tries.
+    pub(crate) backoff: (Duration, Duration),
+    /// How long a blob without a job stays.
+    pub(crate) upload_lifetime: Duration,
+}
+
+/// What a former leader left.
+pub(crate) struct Recovered {
+    pub(crate) dirty: Vec<JobResultEntry>,
+    pub(crate) graphs: Vec<JobGraph>,
+}
+
+impl Persistence {
+    /// Stores the job unless it has ended before.
+    pub(crate) async fn take_in(&self, job: &JobGraph) -> Result<(), Failure> {
+        let job_id = job.job_id;
+        let storage = |error: Error| {
+            let message = format!("job `{}` ({job_id}) could not be stored: {error}", job.name);
+            Failure::new(ErrorCode::Internal, message)
+        };
+        if self.job_results.state(job_id).await.map_err(storage)? != ResultState::Absent {
+            return Err(crate::submission::already_finished(job_id));
+        }
+        self.blobs.retain(job_id, job.component).await?;
+        if let Err(error) = self.job_graphs.put(job).await {
+            if let Err(error) = self.blobs.release(job_id).await {
+                warn!(job = %job_id, %error, "the blobs of a job that was not stored stay");
+            }
+            return Err(storage(error));
+        }
+        Ok(())
+    }
+
+    /// Absent → dirty; tries again until it is done. False if stopped before.
+    pub(crate) async fn store_result(&self, entry: JobResultEntry, stop: &CancellationToken) -> bool {
+        let job_id = entry.job_id;
+        self.repeat(job_id, "storing the result", stop, || {
+            let (results, entry) = (self.job_results.clone(), entry.clone());
+            async move { results.create_dirty(entry).await.map_err(|e| e.to_string()) }
+        })
+        .await
+    }
+
+    /// Removes what the job left, then dirty → clean; tries again until it is
+    /// done. False if stopped before.
+    pub(crate) async fn clean_up(&self, job_id: JobId, stop: &CancellationToken) -> bool {
+        let done = self
+            .repeat(job_id, "cleaning up", stop, || {
+                let this = self.clone();
+                async move {
+                    this.job_graphs.remove(job_id).await.map_err(|e| e.to_string())?;
+                    this.blobs.release(job_id).await.map_err(|e| Failure::from(e).message)?;
+                    this.job_results.mark_clean(job_id).await.map_err(|e| e.to_string())
+                }
+            })
+            .await;
+        if done {
+            info!(job = %job_id, "cleaned up");
+        }
+        done
+    }
+
+    async fn repeat<F>(
+        &self,
+        job_id: JobId,
+        what: &str,
+        stop: &CancellationToken,
+        step: impl Fn() -> F,
+    ) -> bool
+    where
+        F: Future<Output = Result<(), String>>,
+    {
+        let (mut pause, longest) = self.backoff;
+        loop {
+            let Err(reason) = step().await else { return true };
+            warn!(job = %job_id, reason, retry_in_ms = pause.as_millis() as u64, "{what} failed");
+            tokio::select! {
+                () = stop.cancelled() => return false,
+                () = tokio::time::sleep(pause) => {}
+            }
+            pause = (pause * 2).min(longest);
+        }
+    }
+
+    /// Dirty results first, then the graphs of jobs that have none.
+    pub(crate) async fn recover(&self) -> Result<Recovered, Error> {
+        let dirty = self.job_results.dirty().await?;
+        let ended: BTreeSet<JobId> = dirty.iter().map(|entry| entry.job_id).collect();
+        let mut graphs = self.job_graphs.list().await?;
+        graphs.retain(|graph| !ended.contains(&graph.job_id));
+        for graph in &graphs {
+            self.retain(graph).await;
+        }
+        Ok(Recovered { dirty, graphs })
+    }
+
+    async fn retain(&self, graph: &JobGraph) {
+        // Without its component the job fails when it is deployed, and says so;
+        // the other jobs are not to suffer.
+        if let Err(error) = self.blobs.retain(graph.job_id, graph.component).await {
+            warn!(job = %graph.job_id, %error, "the component of a recovered job is missing");
+        }
+    }
+
+    pub(crate) async fn sweep_uploads(&self) {
+        if let Err(error) = self.blobs.sweep(self.upload_lifetime).await {
+            warn!(%error, "old uploads could not be removed");
+        }
+    }
+}
