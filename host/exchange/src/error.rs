@@ -44,7 +44,7 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
         match error {
             Error::PeerGone { ref cause, .. } => {
-                Failure { code: cause.code, message: error.to_string(), details: cause.details.clone() }
+                Failure { code: ErrorCode::PeerGone, message: error.to_string(), details: cause.details.clone() }
             }
             Error::Memory(failure) => Failure::clone(&failure),
             Error::Released { .. } => Failure::new(ErrorCode::PeerGone, error.to_string()),

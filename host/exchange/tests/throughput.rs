@@ -1,0 +1,76 @@
+//! Measurements, not run by default:
+//! `cargo test --release -p heddle-exchange --test throughput -- --ignored --nocapture`
+
+use bytes::Bytes;
+use heddle_exchange::{GateEvent, InputGate, PartitionManager, ResultPartition};
+use heddle_model::id::{DatasetId, ExecutionAttemptId, JobId, ResourceId, ResultPartitionId, VertexId};
+use heddle_model::task::{InputChannelDescriptor, InputGateDescriptor};
+use std::time::{Duration, Instant};
+
+async fn pair(manager: &PartitionManager, subtask: u32) -> (ResultPartition, InputGate) {
+    let producer = ExecutionAttemptId { job_id: JobId(1), vertex_id: VertexId(1), subtask, attempt: 0 };
+    let partition = ResultPartitionId { dataset_id: DatasetId(1), producer };
+    let producer = ResourceId("worker".into());
+    let channels = vec![InputChannelDescriptor { partition, subpartition: 0, producer }];
+    let sender = manager.register(partition, 1, 4, 32 * 1024).unwrap();
+    let gate = manager.connect(&InputGateDescriptor { channels }, Duration::from_secs(1)).await.unwrap();
+    (sender, gate)
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn batches_a_second_between_two_tasks() {
+    const BATCHES: u64 = 2_000_000;
+    for workers in [1, 2] {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).build().unwrap();
+        let elapsed = runtime.block_on(async {
+            let (producer, mut gate) = pair(&PartitionManager::new(1 << 30), 0).await;
+            let batch = Bytes::from(vec![0; 32 * 1024]);
+            let began = Instant::now();
+            let producing = tokio::spawn(async move {
+                for _ in 0..BATCHES {
+                    producer.send(0, batch.clone()).await.unwrap();
+                }
+                producer.finish();
+                producer.back_pressure().total()
+            });
+            let consuming = tokio::spawn(async move {
+                let mut received = 0;
+                while let GateEvent::Batch { .. } = gate.next().await.unwrap() {
+                    received += 1;
+                }
+                received
+            });
+            assert_eq!(consuming.await.unwrap(), BATCHES);
+            println!("back-pressure {:?}", producing.await.unwrap());
+            began.elapsed()
+        });
+        let rate = BATCHES as f64 / elapsed.as_secs_f64() / 1e6;
+        println!("{workers} workers: {rate:.2} M batches/s, {:.0} ns each", 1e3 / rate);
+    }
+}
+
+fn resident_bytes() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    statm.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn idle_tasks() {
+    const TASKS: u32 = 100_000;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+    runtime.block_on(async {
+        let manager = PartitionManager::new(1 << 40);
+        let before = resident_bytes();
+        let mut producers = Vec::new();
+        let mut tasks = tokio::task::JoinSet::new();
+        for subtask in 0..TASKS {
+            let (producer, mut gate) = pair(&manager, subtask).await;
+            producers.push(producer);
+            tasks.spawn(async move { gate.next().await });
+        }
+        tokio::task::yield_now().await;
+        println!("{} bytes an idle task", (resident_bytes() - before) / u64::from(TASKS));
+    });
+}
