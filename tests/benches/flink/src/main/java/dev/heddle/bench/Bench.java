@@ -1,5 +1,6 @@
 package dev.heddle.bench;
 
+import java.lang.management.ManagementFactory;
 import org.apache.flink.api.common.RuntimeExecutionMode;
 import org.apache.flink.configuration.Configuration;
 import org.apache.flink.configuration.ExecutionOptions;
@@ -26,10 +27,10 @@ public final class Bench {
                 rate(arguments, env -> StreamingJobs.plainUser(env, arguments));
                 break;
             case "map-filter":
-                rate(arguments, StreamingJobs::mapFilter);
+                rate(arguments, env -> StreamingJobs.mapFilter(env, arguments));
                 break;
             case "keyed-reduce":
-                rate(arguments, StreamingJobs::keyedReduce);
+                rate(arguments, env -> StreamingJobs.keyedReduce(env, arguments));
                 break;
             case "text-file":
                 TextFile.run(arguments);
@@ -62,17 +63,19 @@ public final class Bench {
         sleep(arguments.number("warm-up", 10));
         long records = CountingSink.total();
         long start = System.nanoTime();
+        long cpu = cpuNanoseconds();
         sleep(arguments.number("window", 20));
         records = CountingSink.total() - records;
         double seconds = (System.nanoTime() - start) / 1e9;
+        double cpuSeconds = (cpuNanoseconds() - cpu) / 1e9;
         // Fails here if the job has failed meanwhile.
         if (client.getJobExecutionResult().isDone()) {
             client.getJobExecutionResult().get();
         }
         double counted = records * recordsPerCounted;
         System.out.printf(
-                "{\"records\":%.0f,\"seconds\":%.6f,\"rate\":%.1f}%n",
-                counted, seconds, counted / seconds);
+                "{\"records\":%.0f,\"seconds\":%.6f,\"cpu_seconds\":%.3f,\"rate\":%.1f}%n",
+                counted, seconds, cpuSeconds, counted / seconds);
     }
 
     static StreamExecutionEnvironment environment(Arguments arguments, RuntimeExecutionMode mode) {
@@ -85,10 +88,7 @@ public final class Bench {
         configuration.set(TaskManagerOptions.NUM_TASK_SLOTS, parallelism);
         configuration.set(TaskManagerOptions.NETWORK_MEMORY_MIN, MemorySize.ofMebiBytes(128));
         configuration.set(TaskManagerOptions.NETWORK_MEMORY_MAX, MemorySize.ofMebiBytes(128));
-        String timeout = arguments.text("buffer-timeout", null);
-        if (timeout != null) {
-            configuration.setString("execution.buffer-timeout.interval", timeout);
-        }
+        // `--conf key=value,key=value` tries out other settings.
         for (String setting : arguments.text("conf", "").split(",")) {
             int equals = setting.indexOf('=');
             if (equals > 0) {
@@ -96,6 +96,12 @@ public final class Bench {
             }
         }
         return StreamExecutionEnvironment.createLocalEnvironment(parallelism, configuration);
+    }
+
+    private static long cpuNanoseconds() {
+        return ((com.sun.management.OperatingSystemMXBean)
+                        ManagementFactory.getOperatingSystemMXBean())
+                .getProcessCpuTime();
     }
 
     private static void sleep(double seconds) throws InterruptedException {

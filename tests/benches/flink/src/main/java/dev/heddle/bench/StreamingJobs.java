@@ -5,7 +5,10 @@ import org.apache.flink.api.common.functions.FlatMapFunction;
 import org.apache.flink.api.common.typeinfo.TypeHint;
 import org.apache.flink.api.common.typeinfo.TypeInformation;
 import org.apache.flink.api.common.typeinfo.Types;
+import org.apache.flink.api.connector.source.SourceReaderContext;
 import org.apache.flink.api.java.tuple.Tuple2;
+import org.apache.flink.connector.datagen.source.DataGeneratorSource;
+import org.apache.flink.connector.datagen.source.GeneratorFunction;
 import org.apache.flink.streaming.api.datastream.DataStream;
 import org.apache.flink.streaming.api.environment.StreamExecutionEnvironment;
 import org.apache.flink.util.Collector;
@@ -20,11 +23,7 @@ final class StreamingJobs {
         lines(env, arguments)
                 .flatMap(new Tokenizer())
                 .keyBy(count -> count.f0, Types.STRING)
-                .reduce(
-                        (a, b) -> {
-                            a.f1 += b.f1;
-                            return a;
-                        })
+                .sum(1)
                 .sinkTo(new CountingSink<>());
         return 1;
     }
@@ -39,8 +38,8 @@ final class StreamingJobs {
         return 1;
     }
 
-    static double mapFilter(StreamExecutionEnvironment env) {
-        source(env, "integers", Types.LONG, Integers::new)
+    static double mapFilter(StreamExecutionEnvironment env, Arguments arguments) {
+        source(env, arguments, "integers", Types.LONG, index -> index)
                 .map(value -> value * 31 + 7)
                 .returns(Types.LONG)
                 .filter(value -> (value & 1) == 0)
@@ -49,15 +48,17 @@ final class StreamingJobs {
         return 2;
     }
 
-    static double keyedReduce(StreamExecutionEnvironment env) {
+    static double keyedReduce(StreamExecutionEnvironment env, Arguments arguments) {
         source(
                         env,
+                        arguments,
                         "keyed integers",
                         TypeInformation.of(new TypeHint<Tuple2<Long, Long>>() {}),
-                        KeyedIntegers::new)
+                        new KeyedIntegers())
                 .keyBy(value -> value.f0, Types.LONG)
                 .reduce(
                         (a, b) -> {
+                            // Object reuse allows to change the first argument.
                             a.f1 += b.f1;
                             return a;
                         })
@@ -68,70 +69,63 @@ final class StreamingJobs {
     private static DataStream<String> lines(StreamExecutionEnvironment env, Arguments arguments) {
         int keys = arguments.integer("keys", KEYS);
         boolean longWords = arguments.text("words", "short").equals("long");
-        return source(
-                env,
-                "lines",
-                Types.STRING,
-                (subtask, parallelism) -> new Lines(keys, longWords, subtask, parallelism));
+        return source(env, arguments, "lines", Types.STRING, new Lines(keys, longWords));
     }
 
     private static <T> DataStream<T> source(
             StreamExecutionEnvironment env,
+            Arguments arguments,
             String name,
             TypeInformation<T> type,
-            GeneratorSource.Factory<T> factory) {
+            GeneratorFunction<Long, T> generator) {
+        if (arguments.text("source", "generator").equals("lean")) {
+            return env.fromSource(
+                    new LeanSource<>(generator), WatermarkStrategy.noWatermarks(), name, type);
+        }
         return env.fromSource(
-                new GeneratorSource<>(factory), WatermarkStrategy.noWatermarks(), name, type);
+                new DataGeneratorSource<>(generator, Long.MAX_VALUE, type),
+                WatermarkStrategy.noWatermarks(),
+                name,
+                type);
     }
 
-    private static final class Lines implements GeneratorSource.Generator<String> {
-        private final String[] table;
-        private int next;
+    private static final class Lines implements GeneratorFunction<Long, String> {
+        private final int keys;
+        private final boolean longWords;
+        private transient String[] table;
+        private transient int next;
 
-        Lines(int keys, boolean longWords, int subtask, int parallelism) {
-            table = Words.lines(keys, longWords);
-            next = (int) ((long) table.length * subtask / parallelism);
+        Lines(int keys, boolean longWords) {
+            this.keys = keys;
+            this.longWords = longWords;
         }
 
         @Override
-        public String next() {
+        public void open(SourceReaderContext context) {
+            table = Words.lines(keys, longWords);
+            next =
+                    (int)
+                            ((long) table.length
+                                    * context.getIndexOfSubtask()
+                                    / context.currentParallelism());
+        }
+
+        @Override
+        public String map(Long index) {
             String line = table[next];
             next = next + 1 == table.length ? 0 : next + 1;
             return line;
         }
     }
 
-    private static final class Integers implements GeneratorSource.Generator<Long> {
-        private final long step;
-        private long next;
-
-        Integers(int subtask, int parallelism) {
-            next = subtask;
-            step = parallelism;
-        }
-
-        @Override
-        public Long next() {
-            long value = next;
-            next = value + step;
-            return value;
-        }
-    }
-
     private static final class KeyedIntegers
-            implements GeneratorSource.Generator<Tuple2<Long, Long>> {
+            implements GeneratorFunction<Long, Tuple2<Long, Long>> {
         private final Tuple2<Long, Long> reused = new Tuple2<>(0L, 0L);
-        private final Words.SplitMix random;
-        private long next;
-
-        KeyedIntegers(int subtask, int parallelism) {
-            random = new Words.SplitMix(subtask);
-        }
 
         @Override
-        public Tuple2<Long, Long> next() {
-            reused.f0 = (long) random.below(KEYS);
-            reused.f1 = next++;
+        public Tuple2<Long, Long> map(Long index) {
+            reused.f0 = (long) Words.SplitMix.below(Words.SplitMix.mix(index), KEYS);
+            reused.f1 = index;
             return reused;
         }
     }

@@ -79,7 +79,10 @@ final class Words {
 
         long next() {
             state += 0x9E3779B97F4A7C15L;
-            long z = state;
+            return mix(state);
+        }
+
+        static long mix(long z) {
             z = (z ^ (z >>> 30)) * 0xBF58476D1CE4E5B9L;
             z = (z ^ (z >>> 27)) * 0x94D049BB133111EBL;
             return z ^ (z >>> 31);
@@ -87,7 +90,11 @@ final class Words {
 
         /** A number from 0 to {@code bound} - 1; the bias is below 2^-32. */
         int below(int bound) {
-            return (int) (((next() >>> 32) * bound) >>> 32);
+            return below(next(), bound);
+        }
+
+        static int below(long random, int bound) {
+            return (int) (((random >>> 32) * bound) >>> 32);
         }
     }
 }
