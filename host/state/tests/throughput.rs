@@ -1,0 +1,64 @@
+//! Measurements, not run by default:
+//! `cargo test --release -p heddle-state --test throughput -- --ignored --nocapture`
+
+use heddle_model::id::OperatorId;
+use heddle_state::{KeyedStateBackend, ManagedMemory};
+use std::time::Instant;
+
+/// Any good mixing will do.
+fn mix(number: u64) -> u64 {
+    let mixed = (number ^ number >> 31).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    (mixed ^ mixed >> 29).wrapping_mul(0xD6E8_FEB8_6659_FD93)
+}
+
+/// Lists of at most 4,000 entries with keys of 10 bytes, in random order.
+fn lists(count: u64, value: Option<u64>) -> Vec<Vec<u8>> {
+    let mut order: Vec<u64> = (0..count).collect();
+    order.sort_by_key(|number| mix(number + 77));
+    let entry = |number: &u64| {
+        let mut entry = Vec::with_capacity(30);
+        entry.extend(((mix(*number) >> 32) as u32).to_le_bytes());
+        entry.extend(10_u32.to_le_bytes());
+        entry.extend(format!("{number:010}").bytes());
+        if let Some(value) = value {
+            entry.extend(8_u32.to_le_bytes());
+            entry.extend(value.to_le_bytes());
+        }
+        entry
+    };
+    order.chunks(4000).map(|chunk| chunk.iter().flat_map(entry).collect()).collect()
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn puts_and_gets() {
+    for count in [10_000, 100_000, 1_000_000, 4_000_000] {
+        let (first, second, keys) = (lists(count, Some(1)), lists(count, Some(2)), lists(count, None));
+        for _ in 0..3 {
+            let memory = ManagedMemory::new(4 << 30);
+            let mut backend = KeyedStateBackend::new(0..128, 128, memory.clone());
+            let state = backend.register(OperatorId(1), "counts").unwrap();
+            let timed = |what: &mut dyn FnMut()| {
+                let began = Instant::now();
+                what();
+                began.elapsed().as_nanos() as f64 / count as f64
+            };
+            let insert = timed(&mut || first.iter().for_each(|list| backend.put_many(state, list).unwrap()));
+            let update = timed(&mut || second.iter().for_each(|list| backend.put_many(state, list).unwrap()));
+            let get = timed(&mut || {
+                keys.iter().for_each(|list| assert!(!backend.get_many(state, list).unwrap().is_empty()))
+            });
+            let scan = timed(&mut || {
+                let mut cursor = Some(0);
+                while let Some(at) = cursor {
+                    cursor = backend.scan(state, at, 64 << 10).unwrap().1;
+                }
+            });
+            let bytes = memory.used() as f64 / count as f64;
+            println!(
+                "{count} keys: insert {insert:.0} ns, update {update:.0} ns, get {get:.0} ns, scan {scan:.0} ns, \
+                 {bytes:.0} bytes an entry"
+            );
+        }
+    }
+}
