@@ -1,1 +1,59 @@
-fn main() {}
+//! The project's own commands: `cargo xtask COMMAND`.
+//!
+//! Few dependencies, so that it builds in seconds on a fresh machine; whatever
+//! needs Heddle itself runs its binary.
+
+mod bench;
+mod demo;
+mod deps;
+mod dist;
+mod steps;
+mod suite;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+cargo xtask COMMAND
+
+  demo                count the words of real text: everything at once
+  dist                build target/dist/{bin/heddle, conf/config.yaml, examples/*.wasm}
+  test                everything that CI runs
+  bench [NAME…] [--json FILE]
+                      measure, beside Flink where Java and Maven are there
+  tidy                form of the sources: headers, lengths, names
+  deps                directions of dependencies between crates
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let rest = arguments.get(1..).unwrap_or_default();
+    let result = match arguments.first().map(String::as_str) {
+        Some("demo") => no_arguments(rest).and_then(|()| demo::run()),
+        Some("dist") => no_arguments(rest).and_then(|()| dist::run().map(|_| ())),
+        Some("test") => no_arguments(rest).and_then(|()| suite::run()),
+        Some("bench") => bench::run(rest),
+        Some("tidy") => no_arguments(rest).and_then(|()| tidy::run()),
+        Some("deps") => no_arguments(rest).and_then(|()| deps::run()),
+        None | Some("help" | "--help" | "-h") => {
+            print!("{USAGE}");
+            Ok(())
+        }
+        Some(other) => Err(anyhow::anyhow!("unknown command `{other}`\n\n{USAGE}")),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn no_arguments(rest: &[String]) -> anyhow::Result<()> {
+    match rest.first() {
+        None => Ok(()),
+        Some(argument) => anyhow::bail!("this command takes no argument, got `{argument}`"),
+    }
+}

@@ -1,0 +1,176 @@
+//! `cargo xtask demo`: the main job on real text that every machine has after
+//! the build, the sources of the crates that Heddle is made of.
+
+use crate::dist;
+use crate::workspace::{metadata, root};
+use anyhow::{Context, bail};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// How many words are shown.
+const SHOWN: usize = 20;
+
+pub fn run() -> anyhow::Result<()> {
+    let dist = dist::run()?;
+    let corpus = collect_text()?;
+    let output = root().join("target/demo/words");
+    if output.exists() {
+        std::fs::remove_dir_all(&output).with_context(|| output.display().to_string())?;
+    }
+    let parallelism = std::thread::available_parallelism().map_or(1, usize::from).to_string();
+    let heddle = dist.heddle();
+    eprintln!(
+        "\ncounting the words of {} source files ({:.0} MB), parallelism {parallelism}\n",
+        corpus.files,
+        corpus.bytes as f64 / 1e6
+    );
+    let report = root().join("target/demo/result.json");
+    let component = dist.example("word-count");
+    let status = Command::new(&heddle)
+        .args(["run", "-p", &parallelism, "-Dexecution.runtime-mode=BATCH", "--report"])
+        .arg(&report)
+        .arg(&component)
+        .arg("--input")
+        .arg(&corpus.folder)
+        .arg("--output")
+        .arg(&output)
+        .status()
+        .with_context(|| format!("cannot run {}", heddle.display()))?;
+    if !status.success() {
+        bail!("heddle run failed ({status})");
+    }
+    let counts = read_counts(&output)?;
+    let words: u64 = counts.iter().map(|(count, _)| count).sum();
+    println!("\nthe {SHOWN} most frequent of {} different words:\n", grouped(counts.len() as u64));
+    for (count, word) in counts.iter().take(SHOWN) {
+        println!("{:>14}  {word}", grouped(*count));
+    }
+    let report: serde_json::Value = serde_json::from_slice(&std::fs::read(&report)?)?;
+    let runtime = report["runtime_ms"].as_f64().unwrap_or(0.0) / 1000.0;
+    println!(
+        "\n{} words in {runtime:.2} s: {} words a second",
+        grouped(words),
+        grouped((words as f64 / runtime) as u64)
+    );
+    if let Some(first) = report["first_record_ms"].as_f64() {
+        println!("first record at the sink after {first:.0} ms");
+    }
+    let shown = |path: &Path| {
+        let here = std::env::current_dir().unwrap_or_default();
+        path.strip_prefix(&here).unwrap_or(path).display().to_string()
+    };
+    let (heddle, component) = (shown(&heddle), shown(&component));
+    println!(
+        "\nwhat to try next:\n  \
+         {heddle} info {component} --input README.md --output /tmp/words     # the plan, as a picture\n  \
+         {heddle} run {component} --input README.md --output /tmp/words      # a stream of updates\n  \
+         {heddle} config                                                     # what can be set, and what is\n  \
+         cargo xtask bench                                                   # beside Apache Flink\n\
+         the job itself is examples/word-count"
+    );
+    Ok(())
+}
+
+struct Corpus {
+    folder: PathBuf,
+    files: usize,
+    bytes: u64,
+}
+
+/// Links the Rust sources of every package that Heddle is built from into one
+/// folder.
+fn collect_text() -> anyhow::Result<Corpus> {
+    let metadata = metadata(&["--locked"]).or_else(|_| metadata(&[]))?;
+    let packages = metadata["packages"].as_array().into_iter().flatten();
+    let folders: BTreeSet<PathBuf> = packages
+        .filter(|package| package["source"].is_string())
+        .filter_map(|package| Path::new(package["manifest_path"].as_str()?).parent().map(Path::to_owned))
+        .collect();
+    let folder = root().join("target/demo/sources");
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder)?;
+    }
+    std::fs::create_dir_all(&folder)?;
+    let mut corpus = Corpus { folder, files: 0, bytes: 0 };
+    for (number, package) in folders.iter().enumerate() {
+        if !package.is_dir() {
+            continue;
+        }
+        let name = package.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        add(
+            package,
+            &corpus.folder.join(format!("{number:03}-{name}")),
+            &mut corpus.files,
+            &mut corpus.bytes,
+        )?;
+    }
+    if corpus.files == 0 {
+        bail!("found no sources of crates; run `cargo fetch` first");
+    }
+    Ok(corpus)
+}
+
+/// Links, or copies where links cannot be made, what ends in `.rs`.
+fn add(from: &Path, to: &Path, files: &mut usize, bytes: &mut u64) -> anyhow::Result<()> {
+    for entry in std::fs::read_dir(from).with_context(|| from.display().to_string())? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        let path = entry.path();
+        if kind.is_dir() {
+            add(&path, &to.join(entry.file_name()), files, bytes)?;
+        } else if kind.is_file() && path.extension().is_some_and(|extension| extension == "rs") {
+            std::fs::create_dir_all(to)?;
+            let target = to.join(entry.file_name());
+            if std::fs::hard_link(&path, &target).is_err() {
+                std::fs::copy(&path, &target)?;
+            }
+            *files += 1;
+            *bytes += entry.metadata()?.len();
+        }
+    }
+    Ok(())
+}
+
+/// Lines `word,count` of all files, most frequent first.
+fn read_counts(output: &Path) -> anyhow::Result<Vec<(u64, String)>> {
+    let mut counts = Vec::new();
+    for entry in std::fs::read_dir(output).with_context(|| output.display().to_string())? {
+        let path = entry?.path();
+        if !path.is_file() {
+            continue;
+        }
+        for line in std::fs::read_to_string(&path)?.lines() {
+            let (word, count) =
+                line.rsplit_once(',').with_context(|| format!("{}: `{line}`", path.display()))?;
+            counts.push((count.parse::<u64>()?, word.to_owned()));
+        }
+    }
+    counts.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+    Ok(counts)
+}
+
+/// `12,345,678`.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (position, digit) in digits.chars().enumerate() {
+        if position > 0 && (digits.len() - position).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_are_grouped() {
+        for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (12_345_678, "12,345,678")] {
+            assert_eq!(grouped(number), text);
+        }
+    }
+}
