@@ -1,0 +1,244 @@
+//! From what went wrong inside a store to what the user reads: the operator,
+//! the record, the guest's own panic message, and a backtrace of guest frames.
+
+use crate::error::Error;
+use crate::guest_log::cut;
+use heddle_model::failure::{ErrorCode, Failure};
+use std::fmt::Write;
+use std::time::Duration;
+use wasmtime::{Trap, WasmBacktrace};
+use wasmtime_wasi::I32Exit;
+
+/// Frames of a guest that are shown; recursion has thousands.
+const FRAMES_MAX: usize = 40;
+/// Bytes of a message that came from a guest.
+pub(crate) const MESSAGE_MAX: usize = 4 << 10;
+
+/// What this crate itself raises inside of a store.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Fault {
+    #[error("cancelled")]
+    Cancelled,
+    #[error("the call ran for more than {timeout:?}")]
+    Deadline { timeout: Duration },
+    #[error("{0}")]
+    Memory(String),
+    #[error("{0}")]
+    Contract(String),
+    #[error(transparent)]
+    Host(Failure),
+}
+
+impl Fault {
+    pub(crate) fn contract(message: impl Into<String>) -> wasmtime::Error {
+        wasmtime::Error::new(Fault::Contract(message.into()))
+    }
+}
+
+/// What the guest said with `panic.report`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PanicReport {
+    pub message: String,
+    pub file: String,
+    pub line: u32,
+    pub column: u32,
+    pub operator: Option<String>,
+    /// Which record of the operator's input, from 0.
+    pub position: Option<u64>,
+}
+
+/// Which call went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// The component is brought to life.
+    Start,
+    /// `plan`.
+    Plan,
+    /// A call of a running subtask.
+    Run,
+}
+
+/// Turns an error of a store into an `Error`.
+pub(crate) fn explain(error: wasmtime::Error, phase: Phase, task: &str, panic: Option<PanicReport>) -> Error {
+    let backtrace =
+        error.downcast_ref::<WasmBacktrace>().map(render_backtrace).filter(|text| !text.is_empty());
+    let operator_of = |panic: &Option<PanicReport>| match panic.as_ref().and_then(|p| p.operator.as_deref()) {
+        Some(operator) => format!("operator '{operator}'"),
+        None => subject(phase, task),
+    };
+    let code = |running: ErrorCode| if phase == Phase::Run { running } else { ErrorCode::PlanFailed };
+    let failure = match error.downcast_ref::<Fault>() {
+        Some(Fault::Cancelled) => return Error::Cancelled,
+        Some(Fault::Host(failure)) => failure.clone(),
+        Some(Fault::Deadline { timeout }) => Failure::new(
+            code(ErrorCode::OperatorDeadline),
+            format!(
+                "{} did not return within {timeout:?}{}: is it an endless loop? (limit: {})",
+                subject(phase, task),
+                place(&error),
+                if phase == Phase::Run {
+                    "taskmanager.wasm.call-timeout"
+                } else {
+                    "taskmanager.wasm.plan-timeout"
+                }
+            ),
+        ),
+        Some(Fault::Memory(message)) => {
+            Failure::new(ErrorCode::MemoryLimit, format!("{}: {message}", subject(phase, task)))
+        }
+        Some(Fault::Contract(message)) => Failure::new(
+            ErrorCode::ContractViolation,
+            format!("{} broke the operator contract: {message}", subject(phase, task)),
+        ),
+        None => explain_trap(&error, phase, task, &panic, operator_of(&panic)),
+    };
+    match (failure.details.is_none(), backtrace) {
+        (true, Some(backtrace)) => failure.with_details(backtrace).into(),
+        _ => failure.into(),
+    }
+}
+
+fn explain_trap(
+    error: &wasmtime::Error,
+    phase: Phase,
+    task: &str,
+    panic: &Option<PanicReport>,
+    operator: String,
+) -> Failure {
+    let code = |running: ErrorCode| if phase == Phase::Run { running } else { ErrorCode::PlanFailed };
+    let trap = error.downcast_ref::<Trap>();
+    if let Some(panic) = panic {
+        let record = panic.position.map(|record| format!(" on record {record}")).unwrap_or_default();
+        let message = format!(
+            "{operator} panicked at {}:{}:{}{record}: {}",
+            panic.file, panic.line, panic.column, panic.message
+        );
+        return Failure::new(code(ErrorCode::OperatorTrap), message);
+    }
+    if let Some(I32Exit(status)) = error.downcast_ref::<I32Exit>() {
+        let message =
+            format!("{} called exit with status {status}: return an error instead", subject(phase, task));
+        return Failure::new(code(ErrorCode::OperatorTrap), message);
+    }
+    match trap {
+        Some(Trap::StackOverflow) => Failure::new(
+            code(ErrorCode::StackOverflow),
+            format!(
+                "{} used up its stack{}: is it unbounded recursion? (limit: taskmanager.wasm.max-stack-size)",
+                subject(phase, task),
+                place(error)
+            ),
+        ),
+        Some(trap) => Failure::new(
+            code(ErrorCode::OperatorTrap),
+            format!("{} trapped{}: {trap}", subject(phase, task), place(error)),
+        ),
+        // Values that the canonical ABI does not allow: lists out of bounds,
+        // text that is not UTF-8, unknown discriminants.
+        None => {
+            let cause = cut(&error.root_cause().to_string(), MESSAGE_MAX);
+            Failure::new(
+                ErrorCode::ContractViolation,
+                format!("{} broke the operator contract: {cause}", subject(phase, task)),
+            )
+        }
+    }
+}
+
+fn subject(phase: Phase, task: &str) -> String {
+    match phase {
+        Phase::Start => "the component's start".to_owned(),
+        Phase::Plan => "the job's `main`".to_owned(),
+        Phase::Run => format!("task '{task}'"),
+    }
+}
+
+/// ` at file:line` of the innermost frame that belongs to the user.
+fn place(error: &wasmtime::Error) -> String {
+    let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else { return String::new() };
+    let symbols = backtrace.frames().iter().take(FRAMES_MAX).flat_map(|frame| frame.symbols());
+    let found = symbols
+        .filter_map(|symbol| Some((symbol.file()?, symbol.line()?)))
+        .find(|(file, _)| !is_foreign(file));
+    match found {
+        Some((file, line)) => format!(" at {}:{line}", short_path(file)),
+        None => match backtrace.frames().first().and_then(|frame| frame.func_name()) {
+            Some(name) => format!(" in `{}`", cut(&demangle(name), 200)),
+            None => String::new(),
+        },
+    }
+}
+
+/// Frames of the toolchain, of crates and of the SDK are folded away.
+fn is_foreign(file: &str) -> bool {
+    file.contains("/rustc/")
+        || file.contains("/rustlib/")
+        || file.contains("/.cargo/")
+        || file.contains("guest-sdk/")
+}
+
+/// A path without the folders in front of the crate's.
+fn short_path(file: &str) -> &str {
+    match file.rfind("/src/") {
+        Some(at) => &file[at + 1..],
+        None => file,
+    }
+}
+
+fn demangle(name: &str) -> String {
+    format!("{:#}", rustc_demangle::demangle(name))
+}
+
+fn render_backtrace(backtrace: &WasmBacktrace) -> String {
+    let mut text = String::new();
+    let mut folded = 0usize;
+    let mut shown = 0usize;
+    let fold = |text: &mut String, folded: &mut usize| {
+        if *folded > 0 {
+            let _ = writeln!(text, "  … {folded} frames of the SDK and the standard library");
+            *folded = 0;
+        }
+    };
+    let mut lines: Vec<(String, bool)> = Vec::new();
+    for frame in backtrace.frames() {
+        if frame.symbols().is_empty() {
+            let name = match frame.func_name() {
+                Some(name) => demangle(name),
+                None => format!("function {}", frame.func_index()),
+            };
+            let foreign = ["core::", "std::", "alloc::", "heddle::", "wit_bindgen::", "__rust"]
+                .iter()
+                .any(|prefix| name.trim_start_matches('<').starts_with(prefix));
+            lines.push((format!("  at {}", cut(&name, 300)), foreign));
+        }
+        for symbol in frame.symbols() {
+            let name = symbol.name().map(demangle).unwrap_or_else(|| "an inlined function".to_owned());
+            let mut line = format!("  at {}", cut(&name, 300));
+            if let Some(file) = symbol.file() {
+                let _ = write!(line, " ({}", short_path(file));
+                if let Some(number) = symbol.line() {
+                    let _ = write!(line, ":{number}");
+                }
+                line.push(')');
+            }
+            lines.push((line, symbol.file().is_some_and(is_foreign)));
+        }
+    }
+    // A guest without symbols of its own: folding would hide everything.
+    let fold_any = lines.iter().any(|(_, foreign)| !foreign);
+    for (line, foreign) in &lines {
+        if *foreign && fold_any {
+            folded += 1;
+            continue;
+        }
+        fold(&mut text, &mut folded);
+        if shown == FRAMES_MAX {
+            let _ = writeln!(text, "  … more frames");
+            return text;
+        }
+        shown += 1;
+        let _ = writeln!(text, "{line}");
+    }
+    fold(&mut text, &mut folded);
+    text
+}

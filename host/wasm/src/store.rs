@@ -1,0 +1,258 @@
+//! What lives beside a guest: its host, its limits, its log and its view of
+//! WASI. One per instance.
+
+use crate::fault::{Fault, PanicReport};
+use crate::guest_log::GuestLog;
+use crate::host::TaskHost;
+use crate::options::{Grants, InstanceLimits};
+use crate::wasi::{RandomSequence, WasiState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+use wasmtime::{Engine, ResourceLimiter, Store, StoreContextMut, UpdateDeadline};
+
+/// Bytes that a guest may hand over in one call: a batch of the largest size
+/// (64 MiB) and its header.
+const HOSTCALL_FUEL: usize = (64 << 20) + 4096;
+/// Bytes and elements of the answer of `plan`.
+pub(crate) const PLAN_FUEL: usize = 16 << 20;
+/// Tables and instances that one component may have.
+const TABLES_MAX: usize = 64;
+const INSTANCES_MAX: usize = 64;
+const MEMORIES_MAX: usize = 16;
+
+/// Why a call's future is pending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Wait {
+    /// For something of WASI, such as a clock.
+    Wasi = 0,
+    /// The guest gave way to its neighbours.
+    Yield = 1,
+    /// A channel has no room.
+    Emit = 2,
+}
+
+/// Tells the future of a call, from inside of it, why it is pending.
+#[derive(Debug, Default)]
+pub(crate) struct WaitReason(AtomicU8);
+
+impl WaitReason {
+    pub(crate) fn set(&self, wait: Wait) {
+        self.0.store(wait as u8, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> Wait {
+        match self.0.load(Ordering::Relaxed) {
+            1 => Wait::Yield,
+            2 => Wait::Emit,
+            _ => Wait::Wasi,
+        }
+    }
+}
+
+/// The data of a store.
+pub(crate) struct StoreData {
+    /// Taken out while it is being called.
+    pub host: Option<Box<dyn TaskHost>>,
+    pub limiter: Limiter,
+    pub log: Arc<GuestLog>,
+    pub grants: Grants,
+    pub wall_clock_ms: u64,
+    pub random: RandomSequence,
+    pub panic: Option<PanicReport>,
+    pub wait: Arc<WaitReason>,
+    pub clock: CallClock,
+    /// Made when the guest first asks for it.
+    pub wasi: Option<Box<WasiState>>,
+}
+
+impl StoreData {
+    /// Hands waiting lines of output to the host.
+    pub(crate) fn flush_log(&mut self) {
+        if self.log.is_waiting()
+            && let Some(host) = &mut self.host
+        {
+            for line in self.log.take() {
+                host.log(line.level, &line.target, &line.message);
+            }
+        }
+    }
+}
+
+/// Counts the epoch ticks at which the current call was found running.
+pub(crate) struct CallClock {
+    pub ticks: u64,
+    pub ticks_max: u64,
+    pub timeout: Duration,
+    cancel: crate::options::CancelFlag,
+}
+
+impl CallClock {
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancel.is_cancelled()
+    }
+
+    /// One tick passed while the guest ran.
+    fn tick(&mut self) -> Result<(), Fault> {
+        if self.cancel.is_cancelled() {
+            return Err(Fault::Cancelled);
+        }
+        self.ticks += 1;
+        // The first tick may come right after the start of the call.
+        if self.ticks > self.ticks_max {
+            return Err(Fault::Deadline { timeout: self.timeout });
+        }
+        Ok(())
+    }
+}
+
+/// The memory of one instance, counted into the budget of its slot. Wasmtime's
+/// own limit is per memory; a component may have several.
+pub(crate) struct Limiter {
+    limits: InstanceLimits,
+    max_memory_per_instance: u64,
+    taken: u64,
+    /// Bytes of the growth that is under way.
+    pending: u64,
+}
+
+impl Limiter {
+    fn grow(&mut self, current: usize, desired: usize, unit: u64) -> wasmtime::Result<()> {
+        let bytes = (desired.saturating_sub(current) as u64).saturating_mul(unit);
+        let budget = &self.limits.memory;
+        let wanted = self.taken.saturating_add(bytes);
+        if wanted > self.max_memory_per_instance {
+            return Err(wasmtime::Error::new(Fault::Memory(format!(
+                "out of memory: it wants {} MiB, and one instance may have {} MiB",
+                wanted.div_ceil(1 << 20),
+                self.max_memory_per_instance >> 20
+            ))));
+        }
+        if !budget.take(bytes) {
+            return Err(wasmtime::Error::new(Fault::Memory(format!(
+                "out of memory: it wants {} MiB more, and the slot's task memory of {} MiB has {} MiB in use: \
+                 raise taskmanager.memory.task.size, or keep less in memory",
+                bytes.div_ceil(1 << 20),
+                budget.limit() >> 20,
+                budget.used().div_ceil(1 << 20)
+            ))));
+        }
+        self.taken = wanted;
+        self.pending = bytes;
+        Ok(())
+    }
+
+    fn undo(&mut self) {
+        self.limits.memory.give_back(self.pending);
+        self.taken -= self.pending;
+        self.pending = 0;
+    }
+}
+
+impl Drop for Limiter {
+    fn drop(&mut self) {
+        self.limits.memory.give_back(self.taken);
+    }
+}
+
+impl ResourceLimiter for Limiter {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        self.pending = 0;
+        // Beyond what the guest itself declared, `memory.grow` just fails.
+        // Without a maximum of its own, the pool's stands here.
+        if maximum.is_some_and(|maximum| desired > maximum && (maximum as u64) < self.max_memory_per_instance)
+        {
+            return Ok(false);
+        }
+        self.grow(current, desired, 1)?;
+        Ok(true)
+    }
+
+    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.undo();
+        tracing::debug!(task = self.limits.task_name, error = %error, "a guest's memory could not grow");
+        Ok(())
+    }
+
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        self.pending = 0;
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(false);
+        }
+        self.grow(current, desired, size_of::<usize>() as u64)?;
+        Ok(true)
+    }
+
+    fn table_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.undo();
+        tracing::debug!(task = self.limits.task_name, error = %error, "a guest's table could not grow");
+        Ok(())
+    }
+
+    fn instances(&self) -> usize {
+        INSTANCES_MAX
+    }
+
+    fn tables(&self) -> usize {
+        TABLES_MAX
+    }
+
+    fn memories(&self) -> usize {
+        MEMORIES_MAX
+    }
+}
+
+/// A store for one instance.
+pub(crate) fn new_store(
+    engine: &Engine,
+    host: Box<dyn TaskHost>,
+    limits: InstanceLimits,
+    max_memory_per_instance: u64,
+    epoch_tick: Duration,
+) -> Store<StoreData> {
+    let tick = epoch_tick.as_nanos().max(1);
+    let data = StoreData {
+        host: Some(host),
+        log: Arc::new(GuestLog::new(limits.log_lines_per_second)),
+        grants: limits.grants,
+        wall_clock_ms: limits.wall_clock_ms,
+        random: RandomSequence::new(limits.random_seed),
+        panic: None,
+        wait: Arc::default(),
+        clock: CallClock {
+            ticks: 0,
+            ticks_max: u64::try_from(limits.call_timeout.as_nanos().div_ceil(tick))
+                .unwrap_or(u64::MAX)
+                .max(1),
+            timeout: limits.call_timeout,
+            cancel: limits.cancel.clone(),
+        },
+        wasi: None,
+        limiter: Limiter { limits, max_memory_per_instance, taken: 0, pending: 0 },
+    };
+    let mut store = Store::new(engine, data);
+    store.limiter(|data| &mut data.limiter);
+    store.set_hostcall_fuel(HOSTCALL_FUEL);
+    store.epoch_deadline_callback(on_epoch);
+    store.set_epoch_deadline(1);
+    store
+}
+
+/// Called when a running guest notices that the epoch moved on.
+fn on_epoch(mut store: StoreContextMut<'_, StoreData>) -> wasmtime::Result<UpdateDeadline> {
+    let data = store.data_mut();
+    data.clock.tick().map_err(wasmtime::Error::new)?;
+    data.wait.set(Wait::Yield);
+    Ok(UpdateDeadline::Yield(1))
+}
