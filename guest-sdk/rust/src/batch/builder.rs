@@ -1,0 +1,309 @@
+//! Builds batches of one element type in one buffer, laid out for a number of
+//! rows: every column has a fixed position, so that a full batch is sent as it
+//! lies. It adapts the layout to the lengths that it sees, and knows nothing
+//! of channels or the host.
+
+use super::column::{FixedWriter, VarWriter};
+use super::{ENTRY, HASHES, HEADER, MAGIC, MAX_LENGTH, MAX_ROWS, PADDING};
+use crate::element::{Element, columns_of};
+use crate::runtime::bindings::types::Column;
+use std::marker::PhantomData;
+
+/// First guess of the length of a value of a variable column.
+const FIRST_GUESS: usize = 8;
+/// More rows than this make no batch better.
+const ROWS_MAX: usize = 1 << 16;
+/// Room behind each variable region, for copies of sixteen bytes at once.
+const SLACK: usize = 16;
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Hashes,
+    Fixed(usize),
+    Ends,
+    Bytes,
+}
+
+#[derive(Clone, Copy)]
+struct Section {
+    kind: Kind,
+    at: usize,
+    /// Bytes of a variable region, without the slack.
+    capacity: usize,
+}
+
+/// Hands out the positions of the value columns, in order.
+pub struct Regions<'r> {
+    buffer: *mut u8,
+    sections: std::slice::Iter<'r, Section>,
+}
+
+impl Regions<'_> {
+    fn next(&mut self) -> &Section {
+        self.sections.next().expect("an element asks for the columns that it declares")
+    }
+
+    /// The writer of the next column, which is `fixed`.
+    pub fn fixed(&mut self) -> FixedWriter {
+        let at = self.next().at;
+        // SAFETY: the layout lies within the buffer.
+        FixedWriter::new(unsafe { self.buffer.add(at) })
+    }
+
+    /// The writer of the next column, which is `bytes` or `utf8`.
+    pub fn var(&mut self) -> VarWriter {
+        let ends = self.next().at;
+        let bytes = *self.next();
+        // SAFETY: the layout lies within the buffer.
+        unsafe { VarWriter::new(self.buffer.add(ends), self.buffer.add(bytes.at), bytes.capacity) }
+    }
+}
+
+/// One batch in the making.
+pub struct BatchBuilder<T: Element> {
+    rows: usize,
+    capacity: usize,
+    hashes: *mut u8,
+    writer: Option<T::Writer>,
+    buffer: Vec<u8>,
+    sections: Vec<Section>,
+    hashed: bool,
+    target: usize,
+    /// Expected length of a value, for each variable column.
+    lengths: Vec<usize>,
+    _element: PhantomData<fn(T)>,
+}
+
+impl<T: Element> BatchBuilder<T> {
+    /// A builder of batches of about `target` bytes. Takes no buffer before
+    /// the first record.
+    pub fn new(hashed: bool, target: usize) -> Self {
+        let mut sections = Vec::new();
+        let section = |kind| Section { kind, at: 0, capacity: 0 };
+        if hashed {
+            sections.push(section(Kind::Hashes));
+        }
+        let mut lengths = Vec::new();
+        for column in columns_of::<T>() {
+            match column {
+                Column::Fixed(width) => sections.push(section(Kind::Fixed(usize::from(width)))),
+                Column::Bytes | Column::Utf8 => {
+                    sections.push(section(Kind::Ends));
+                    sections.push(section(Kind::Bytes));
+                    lengths.push(FIRST_GUESS);
+                }
+            }
+        }
+        Self {
+            rows: 0,
+            capacity: 0,
+            hashes: std::ptr::null_mut(),
+            writer: None,
+            buffer: Vec::new(),
+            sections,
+            hashed,
+            target,
+            lengths,
+            _element: PhantomData,
+        }
+    }
+
+    /// Records in the batch.
+    #[inline(always)]
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Adds a record; `false` says that there is no room for it.
+    #[inline(always)]
+    #[must_use]
+    pub fn push(&mut self, hash: u32, value: &T::View<'_>) -> bool {
+        let row = self.rows;
+        if row == self.capacity {
+            return false;
+        }
+        // SAFETY: a capacity above 0 means that the buffer is laid out, and
+        // `row` is below it.
+        unsafe {
+            let writer = self.writer.as_mut().unwrap_unchecked();
+            if !T::write(writer, row, value) {
+                return false;
+            }
+            if self.hashed {
+                self.hashes.add(row * 4).cast::<u32>().write_unaligned(hash.to_le());
+            }
+        }
+        self.rows = row + 1;
+        true
+    }
+
+    /// Makes room for a record that did not fit an empty batch.
+    #[cold]
+    pub fn grow(&mut self) {
+        debug_assert_eq!(self.rows, 0);
+        if self.capacity == 0 {
+            self.lay_out();
+            return;
+        }
+        for length in &mut self.lengths {
+            *length = (*length * 2).max(self.target / 2);
+        }
+        let needed: usize = self.lengths.iter().sum();
+        assert!(needed < MAX_LENGTH, "an element is longer than a batch may be ({MAX_LENGTH} bytes)");
+        self.lay_out();
+    }
+
+    /// The finished batch, or none if it has no record. The buffer is used
+    /// again for the next one.
+    pub fn finish(&mut self) -> Option<&[u8]> {
+        let rows = self.rows;
+        if rows == 0 {
+            return None;
+        }
+        self.rows = 0;
+        let mut lengths = [0usize; 2 * crate::element::COLUMNS_MAX + 1];
+        let mut used = 0;
+        let mut end = HEADER + self.sections.len() * ENTRY;
+        let mut ends_at = 0;
+        let mut variable = self.lengths.len();
+        let mut variable_lengths = std::mem::take(&mut self.lengths);
+        let mut any_oversized = false;
+        for (section, length) in self.sections.iter().zip(&mut lengths) {
+            *length = match section.kind {
+                Kind::Hashes => rows * 4,
+                Kind::Fixed(width) => rows * width,
+                Kind::Ends => {
+                    ends_at = section.at;
+                    rows * 4
+                }
+                Kind::Bytes => {
+                    let last = ends_at + (rows - 1) * 4;
+                    let length = u32::from_le_bytes(self.buffer[last..last + 4].try_into().expect("four"));
+                    let index = variable_lengths.len() - variable;
+                    variable -= 1;
+                    let average = (length as usize).div_ceil(rows);
+                    let before = variable_lengths[index];
+                    let oversized = before > 2 * average + 64;
+                    any_oversized |= oversized;
+                    // A few records say little, unless the layout was far off.
+                    variable_lengths[index] =
+                        if rows >= 64 || oversized { average } else { (3 * before + average).div_ceil(4) };
+                    length as usize
+                }
+            };
+            used += *length;
+            end = end.max(section.at + *length);
+        }
+        let directory_end = HEADER + self.sections.len() * ENTRY;
+        if end - directory_end > used + used / 8 + 64 {
+            end = self.compact(&lengths);
+        }
+        let length = end + PADDING;
+        let count = self.sections.len();
+        let columns = count - usize::from(self.hashed) - variable_lengths.len();
+        let header =
+            [MAGIC, rows as u32, if self.hashed { HASHES } else { 0 }, columns as u32, length as u32, 0];
+        for (at, word) in header.into_iter().enumerate() {
+            self.buffer[at * 4..at * 4 + 4].copy_from_slice(&word.to_le_bytes());
+        }
+        for (index, section) in self.sections.iter().enumerate() {
+            let at = HEADER + index * ENTRY;
+            self.buffer[at..at + 4].copy_from_slice(&(section.at as u32).to_le_bytes());
+            self.buffer[at + 4..at + 8].copy_from_slice(&(lengths[index] as u32).to_le_bytes());
+        }
+        self.adapt(rows, variable_lengths, any_oversized);
+        Some(&self.buffer[..length])
+    }
+
+    /// Moves the sections together; gives the new end of the last one.
+    fn compact(&mut self, lengths: &[usize]) -> usize {
+        let mut order: Vec<usize> = (0..self.sections.len()).collect();
+        order.sort_by_key(|&i| self.sections[i].at);
+        let mut to = HEADER + self.sections.len() * ENTRY;
+        for index in order {
+            let (from, length) = (self.sections[index].at, lengths[index]);
+            self.buffer.copy_within(from..from + length, to);
+            self.sections[index].at = to;
+            to += length;
+        }
+        // The writers point at the old positions.
+        self.capacity = 0;
+        to
+    }
+
+    /// Takes over the lengths that a batch had, if they tell something, and
+    /// prepares the buffer for the next one.
+    fn adapt(&mut self, rows: usize, seen: Vec<usize>, oversized: bool) {
+        let expected: usize = self.row_bytes(&seen);
+        let planned = self.target / expected.max(1);
+        let telling = rows >= 64 || rows == self.capacity || oversized;
+        let off = planned.abs_diff(self.capacity) > self.capacity / 8;
+        if self.capacity != 0 && !(telling && off && !seen.is_empty()) {
+            self.lengths = seen;
+            self.place();
+            return;
+        }
+        // The layout changes only when the next record comes: the batch that
+        // was just finished still lies in the buffer.
+        self.lengths = seen;
+        self.capacity = 0;
+    }
+
+    fn row_bytes(&self, lengths: &[usize]) -> usize {
+        let fixed: usize = self
+            .sections
+            .iter()
+            .map(|s| match s.kind {
+                Kind::Hashes | Kind::Ends => 4,
+                Kind::Fixed(width) => width,
+                Kind::Bytes => 0,
+            })
+            .sum();
+        fixed + lengths.iter().sum::<usize>()
+    }
+
+    /// Lays the buffer out for the expected lengths.
+    fn lay_out(&mut self) {
+        let directory_end = HEADER + self.sections.len() * ENTRY;
+        let row = self.row_bytes(&self.lengths).max(1);
+        let rows =
+            (self.target.saturating_sub(directory_end + PADDING) / row).clamp(1, ROWS_MAX.min(MAX_ROWS));
+        let mut at = directory_end.next_multiple_of(8);
+        for section in &mut self.sections {
+            let width = match section.kind {
+                Kind::Hashes | Kind::Ends => 4,
+                Kind::Fixed(width) => width,
+                Kind::Bytes => continue,
+            };
+            section.at = at;
+            at = (at + rows * width).next_multiple_of(8);
+        }
+        let mut lengths = self.lengths.iter();
+        for section in &mut self.sections {
+            if let Kind::Bytes = section.kind {
+                let expected = lengths.next().expect("a length for each variable column");
+                section.at = at;
+                section.capacity = rows * expected + rows * expected / 8 + 64;
+                at = (at + section.capacity + SLACK).next_multiple_of(8);
+            }
+        }
+        let needed = at + PADDING;
+        if self.buffer.len() < needed || self.buffer.len() > 4 * needed {
+            self.buffer = vec![0; needed];
+        }
+        self.capacity = rows;
+        self.place();
+    }
+
+    /// Sets the writers to the first row of the layout.
+    fn place(&mut self) {
+        let buffer = self.buffer.as_mut_ptr();
+        let mut sections = self.sections.iter();
+        if self.hashed {
+            let at = sections.next().map_or(0, |s| s.at);
+            // SAFETY: the layout lies within the buffer.
+            self.hashes = unsafe { buffer.add(at) };
+        }
+        self.writer = Some(T::writer(&mut Regions { buffer, sections }));
+    }
+}

@@ -1,0 +1,251 @@
+//! The key hash of `proto/batch.md` and the short-key form that it shares with
+//! the state table: a key's first sixteen bytes as two words.
+
+use std::ptr;
+
+const K0: u64 = 0x9E37_79B9_7F4A_7C15;
+const K1: u64 = 0xD6E8_FEB8_6659_FD93;
+const K2: u64 = 0xA076_1D64_78BD_642F;
+
+/// Sixteen bytes may be read at an address that keeps this far from the end of
+/// its page without touching another page.
+const PAGE: usize = 4096;
+
+/// `MASKS[n]` keeps the first `n` bytes of two words.
+static MASKS: [[u64; 2]; 17] = masks();
+
+const fn masks() -> [[u64; 2]; 17] {
+    let mut masks = [[0u64; 2]; 17];
+    let mut n = 0;
+    while n <= 16 {
+        masks[n][0] = if n >= 8 { u64::MAX } else { (1u64 << (8 * n)) - 1 };
+        masks[n][1] = if n >= 16 {
+            u64::MAX
+        } else if n > 8 {
+            (1u64 << (8 * (n - 8))) - 1
+        } else {
+            0
+        };
+        n += 1;
+    }
+    masks
+}
+
+/// Whether sixteen bytes can be read at `at`, though fewer belong to the value.
+#[inline(always)]
+pub(crate) fn over_read_ok(at: *const u8) -> bool {
+    (at as usize) & (PAGE - 1) <= PAGE - 16
+}
+
+/// The first sixteen bytes of a value of `len` bytes as two words, filled up
+/// with zeros.
+///
+/// # Safety
+/// `len` bytes are readable at `at`.
+#[inline(always)]
+pub(crate) unsafe fn load16(at: *const u8, len: usize) -> (u64, u64) {
+    if len <= 16 {
+        let (a, b) = if over_read_ok(at) {
+            // SAFETY: the bytes behind the value lie in the same page as its
+            // start, so the read cannot fault; they are masked off below.
+            unsafe { (ptr::read_unaligned(at.cast()), ptr::read_unaligned(at.add(8).cast())) }
+        } else {
+            // SAFETY: the caller's promise.
+            unsafe { load_exact(at, len) }
+        };
+        // SAFETY: `len` is at most 16.
+        let mask = unsafe { MASKS.get_unchecked(len) };
+        (u64::from_le(a) & mask[0], u64::from_le(b) & mask[1])
+    } else {
+        // SAFETY: more than sixteen bytes are readable.
+        unsafe {
+            (
+                u64::from_le(ptr::read_unaligned(at.cast())),
+                u64::from_le(ptr::read_unaligned(at.add(8).cast())),
+            )
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+unsafe fn load_exact(at: *const u8, len: usize) -> (u64, u64) {
+    let mut bytes = [0u8; 16];
+    // SAFETY: `len` is at most 16 and readable at `at`.
+    unsafe { ptr::copy_nonoverlapping(at, bytes.as_mut_ptr(), len) };
+    let word = |i: usize| u64::from_ne_bytes(bytes[i..i + 8].try_into().expect("eight bytes"));
+    (word(0), word(8))
+}
+
+/// Copies `len` bytes and writes up to fifteen bytes more behind them.
+///
+/// # Safety
+/// `len` bytes are readable at `from`, `len + 16` writable at `to`, and the
+/// two do not overlap.
+#[inline(always)]
+pub(crate) unsafe fn copy_short(from: *const u8, to: *mut u8, len: usize) {
+    if len <= 16 && over_read_ok(from) {
+        // SAFETY: see `load16` for the read; there is room for sixteen bytes.
+        unsafe {
+            let a: u64 = ptr::read_unaligned(from.cast());
+            let b: u64 = ptr::read_unaligned(from.add(8).cast());
+            ptr::write_unaligned(to.cast(), a);
+            ptr::write_unaligned(to.add(8).cast(), b);
+        }
+    } else {
+        // SAFETY: the caller's promise.
+        unsafe { copy_long(from, to, len) }
+    }
+}
+
+#[inline(never)]
+unsafe fn copy_long(from: *const u8, to: *mut u8, len: usize) {
+    // SAFETY: the caller of `copy_short` promises the ranges.
+    unsafe { ptr::copy_nonoverlapping(from, to, len) }
+}
+
+/// A key in the form that is hashed and compared.
+#[derive(Clone, Copy)]
+pub struct KeyRef {
+    /// Length in bytes.
+    pub len: u32,
+    /// The first sixteen bytes, filled up with zeros.
+    pub a: u64,
+    pub b: u64,
+    /// All bytes; only read for keys of more than sixteen. Valid as long as
+    /// the value that the key was made of.
+    pub bytes: *const u8,
+}
+
+impl KeyRef {
+    /// The key of `bytes`.
+    #[inline(always)]
+    pub fn of_bytes(bytes: &[u8]) -> Self {
+        // SAFETY: the slice is readable.
+        let (a, b) = unsafe { load16(bytes.as_ptr(), bytes.len()) };
+        Self { len: bytes.len() as u32, a, b, bytes: bytes.as_ptr() }
+    }
+
+    /// The key of one fixed column of `width` bytes, widened with zeros.
+    #[inline(always)]
+    pub fn of_word(word: u64, width: u32) -> Self {
+        Self { len: width, a: word, b: 0, bytes: std::ptr::null() }
+    }
+
+    /// The hash of `proto/batch.md`.
+    #[inline(always)]
+    pub fn hash(&self) -> u32 {
+        if self.len <= 16 {
+            finish(block(u64::from(self.len).wrapping_mul(K0), self.a, self.b))
+        } else {
+            // SAFETY: a key of more than sixteen bytes points at them.
+            hash_long(unsafe { std::slice::from_raw_parts(self.bytes, self.len as usize) })
+        }
+    }
+
+    /// Whether two keys are the same.
+    pub fn same(&self, other: &KeyRef) -> bool {
+        if (self.len, self.a) != (other.len, other.a) {
+            return false;
+        }
+        if self.len <= 16 {
+            return self.b == other.b;
+        }
+        let len = self.len as usize;
+        // SAFETY: a key of more than sixteen bytes points at them.
+        unsafe { std::slice::from_raw_parts(self.bytes, len) == std::slice::from_raw_parts(other.bytes, len) }
+    }
+
+    /// Appends the key's bytes.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        if self.len <= 16 {
+            let mut bytes = [0u8; 16];
+            bytes[..8].copy_from_slice(&self.a.to_le_bytes());
+            bytes[8..].copy_from_slice(&self.b.to_le_bytes());
+            out.extend_from_slice(&bytes[..self.len as usize]);
+        } else {
+            // SAFETY: a key of more than sixteen bytes points at them.
+            out.extend_from_slice(unsafe { std::slice::from_raw_parts(self.bytes, self.len as usize) });
+        }
+    }
+}
+
+#[inline(always)]
+fn block(mut h: u64, a: u64, b: u64) -> u64 {
+    h = (h ^ a).wrapping_mul(K1);
+    h ^= h >> 32;
+    h = (h ^ b).wrapping_mul(K2);
+    h ^ (h >> 29)
+}
+
+#[inline(always)]
+fn finish(h: u64) -> u32 {
+    (h.wrapping_mul(K1) >> 32) as u32
+}
+
+#[cold]
+#[inline(never)]
+fn hash_long(bytes: &[u8]) -> u32 {
+    let mut h = (bytes.len() as u64).wrapping_mul(K0);
+    for chunk in bytes.chunks(16) {
+        // SAFETY: the chunk is readable.
+        let (a, b) = unsafe { load16(chunk.as_ptr(), chunk.len()) };
+        h = block(h, a, b);
+    }
+    finish(h)
+}
+
+/// Key group of a hash.
+#[inline(always)]
+pub fn key_group_of(hash: u32, max_parallelism: u32) -> u32 {
+    ((u64::from(hash) * u64::from(max_parallelism)) >> 32) as u32
+}
+
+/// Subtask that owns a key group.
+#[inline(always)]
+pub fn subtask_of(key_group: u32, parallelism: u32, max_parallelism: u32) -> u32 {
+    (u64::from(key_group) * u64::from(parallelism) / u64::from(max_parallelism)) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The description of `proto/batch.md`, word by word.
+    fn reference(bytes: &[u8]) -> u32 {
+        let mut h = (bytes.len() as u64).wrapping_mul(K0);
+        for chunk in bytes.chunks(16) {
+            let mut full = [0u8; 16];
+            full[..chunk.len()].copy_from_slice(chunk);
+            let a = u64::from_le_bytes(full[..8].try_into().unwrap());
+            let b = u64::from_le_bytes(full[8..].try_into().unwrap());
+            h = (h ^ a).wrapping_mul(K1);
+            h ^= h >> 32;
+            h = (h ^ b).wrapping_mul(K2);
+            h ^= h >> 29;
+        }
+        (h.wrapping_mul(K1) >> 32) as u32
+    }
+
+    #[test]
+    fn hash_is_the_one_of_the_format_at_every_length_and_address() {
+        let bytes: Vec<u8> = (0..8192u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        for start in (0..64).chain(4000..4100) {
+            for len in 0..70 {
+                let key = &bytes[start..start + len];
+                assert_eq!(KeyRef::of_bytes(key).hash(), reference(key), "start {start}, length {len}");
+                let mut written = Vec::new();
+                KeyRef::of_bytes(key).write(&mut written);
+                assert_eq!(written, key);
+            }
+        }
+    }
+
+    #[test]
+    fn a_fixed_key_hashes_as_its_bytes() {
+        for value in [0u64, 1, 7, u64::MAX, 1 << 40] {
+            assert_eq!(KeyRef::of_word(value, 8).hash(), reference(&value.to_le_bytes()));
+        }
+        assert_eq!(KeyRef::of_word(0xBEEF, 2).hash(), reference(&0xBEEFu16.to_le_bytes()));
+    }
+}

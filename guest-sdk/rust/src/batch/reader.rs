@@ -1,0 +1,78 @@
+//! Reads a batch that the host has validated against the declared columns.
+
+use super::{ENTRY, HASHES, HEADER, MAGIC, TIMESTAMPS};
+use crate::element::Element;
+use std::marker::PhantomData;
+
+/// The sections of a batch, in the order of the directory.
+pub struct Sections<'b> {
+    bytes: &'b [u8],
+    next: usize,
+}
+
+impl<'b> Sections<'b> {
+    /// The next section.
+    #[inline]
+    pub fn take(&mut self) -> &'b [u8] {
+        let at = HEADER + self.next * ENTRY;
+        self.next += 1;
+        let offset = word(self.bytes, at) as usize;
+        let length = word(self.bytes, at + 4) as usize;
+        &self.bytes[offset..offset + length]
+    }
+}
+
+fn word(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
+}
+
+/// A batch of elements.
+///
+/// Its columns are read without checks: the host refuses a batch whose
+/// sections, ends or text do not match the element type before `process` sees
+/// it, and natively only this crate's own encoder makes batches.
+pub struct Batch<'b, T: Element> {
+    bytes: &'b [u8],
+    rows: u32,
+    flags: u32,
+    _element: PhantomData<fn() -> T>,
+}
+
+impl<'b, T: Element> Batch<'b, T> {
+    /// A batch over validated bytes.
+    ///
+    /// # Safety
+    /// `bytes` is a valid batch of the columns of `T`.
+    #[inline]
+    pub unsafe fn new(bytes: &'b [u8]) -> Self {
+        debug_assert_eq!(word(bytes, 0), MAGIC);
+        debug_assert_eq!(word(bytes, 16) as usize, bytes.len());
+        Self { bytes, rows: word(bytes, 4), flags: word(bytes, 8), _element: PhantomData }
+    }
+
+    /// Number of records, 1 or more.
+    #[inline(always)]
+    pub fn rows(&self) -> u32 {
+        self.rows
+    }
+
+    fn sections(&self, leading: usize) -> Sections<'b> {
+        Sections { bytes: self.bytes, next: leading }
+    }
+
+    /// The value columns, from the first row.
+    #[inline]
+    pub fn cursor(&self) -> T::Cursor<'b> {
+        let leading = (self.flags & (TIMESTAMPS | HASHES)).count_ones() as usize;
+        T::cursor(&mut self.sections(leading))
+    }
+
+    /// The hash column, if the batch has one: four little-endian bytes a row.
+    #[inline]
+    pub fn hashes(&self) -> Option<&'b [u8]> {
+        if self.flags & HASHES == 0 {
+            return None;
+        }
+        Some(self.sections((self.flags & TIMESTAMPS) as usize).take())
+    }
+}

@@ -1,0 +1,176 @@
+//! `map`, `filter` and `flat_map`. `map` and `filter` work on blocks, so that
+//! the dynamic call to the next operator is paid once a block; `flat_map`
+//! gives out borrowed views and cannot.
+
+use crate::batch::reader::Batch;
+use crate::collector::Collector;
+use crate::element::{Element, Owned};
+use crate::error::{IntoResult, Result};
+use crate::failure;
+use crate::position;
+use crate::push::{BLOCK, Block, Next, Push, Signal};
+
+/// Reads a batch block by block.
+#[inline(always)]
+fn blocks<'b, T: Element>(batch: &Batch<'b, T>, mut each: impl FnMut(u32, u32, &mut T::Cursor<'b>)) {
+    let mut cursor = batch.cursor();
+    let rows = batch.rows();
+    let mut base = 0;
+    while base < rows {
+        let count = (rows - base).min(BLOCK as u32);
+        each(base, count, &mut cursor);
+        base += count;
+    }
+}
+
+pub(crate) struct Map<F, U: Element> {
+    id: u32,
+    f: F,
+    block: Box<Block<U>>,
+    out: Next<U>,
+}
+
+impl<F, U: Owned> Map<F, U> {
+    pub(crate) fn new(id: u32, f: F, out: Next<U>) -> Self {
+        Self { id, f, block: Box::new(Block::new(0)), out }
+    }
+}
+
+impl<T: Element, U: Owned, F> Push<T> for Map<F, U>
+where
+    F: for<'a> FnMut(T::View<'a>) -> U,
+{
+    #[inline]
+    fn push(&mut self, value: T::View<'_>) {
+        position::operator(self.id);
+        let mapped = (self.f)(value);
+        self.out.push(mapped);
+    }
+
+    fn push_block<'a>(&mut self, block: &mut Block<T::View<'a>>) {
+        position::operator(self.id);
+        block.enter();
+        self.block.take_positions(block);
+        let (f, to) = (&mut self.f, &mut self.block);
+        block.drain(|index, value| {
+            position::row(index);
+            // SAFETY: as many values as the other block holds.
+            unsafe { to.put_value(f(value)) };
+        });
+        self.out.push_block(to);
+    }
+
+    fn push_batch(&mut self, batch: &Batch<'_, T>) {
+        blocks(batch, |base, count, cursor| {
+            position::operator(self.id);
+            position::leave_block();
+            self.block.start(base);
+            for index in 0..count {
+                position::row(base + index);
+                // SAFETY: rows in order and below the count; at most a block.
+                unsafe {
+                    let value = T::read(cursor, (base + index) as usize);
+                    self.block.put(index as u8, (self.f)(value));
+                }
+            }
+            self.out.push_block(&mut self.block);
+        });
+    }
+
+    fn signal(&mut self, signal: Signal) -> Result<()> {
+        self.out.signal(signal)
+    }
+}
+
+pub(crate) struct Filter<F, T: Element> {
+    id: u32,
+    f: F,
+    out: Next<T>,
+}
+
+impl<F, T: Element> Filter<F, T> {
+    pub(crate) fn new(id: u32, f: F, out: Next<T>) -> Self {
+        Self { id, f, out }
+    }
+}
+
+impl<T: Element, F> Push<T> for Filter<F, T>
+where
+    F: for<'a, 'b> FnMut(&'b T::View<'a>) -> bool,
+{
+    #[inline]
+    fn push(&mut self, value: T::View<'_>) {
+        position::operator(self.id);
+        if (self.f)(&value) {
+            self.out.push(value);
+        }
+    }
+
+    fn push_block<'a>(&mut self, block: &mut Block<T::View<'a>>) {
+        position::operator(self.id);
+        block.enter();
+        let f = &mut self.f;
+        block.retain(|index, value| {
+            position::row(index);
+            f(value)
+        });
+        if !block.is_empty() {
+            self.out.push_block(block);
+        }
+    }
+
+    fn push_batch(&mut self, batch: &Batch<'_, T>) {
+        let mut block = Block::new(0);
+        blocks(batch, |base, count, cursor| {
+            position::operator(self.id);
+            position::leave_block();
+            block.start(base);
+            for index in 0..count {
+                position::row(base + index);
+                // SAFETY: rows in order and below the count; at most a block.
+                unsafe {
+                    let value = T::read(cursor, (base + index) as usize);
+                    let keep = (self.f)(&value);
+                    block.put_if(index as u8, value, keep);
+                }
+            }
+            if !block.is_empty() {
+                self.out.push_block(&mut block);
+            }
+        });
+    }
+
+    fn signal(&mut self, signal: Signal) -> Result<()> {
+        self.out.signal(signal)
+    }
+}
+
+pub(crate) struct FlatMap<F, U: Element> {
+    id: u32,
+    f: F,
+    out: Next<U>,
+}
+
+impl<F, U: Element> FlatMap<F, U> {
+    pub(crate) fn new(id: u32, f: F, out: Next<U>) -> Self {
+        Self { id, f, out }
+    }
+}
+
+impl<T: Element, U: Element, F, R: IntoResult> Push<T> for FlatMap<F, U>
+where
+    F: for<'a, 'c, 'd> FnMut(T::View<'a>, &'c mut Collector<'d, U>) -> R,
+{
+    #[inline]
+    fn push(&mut self, value: T::View<'_>) {
+        position::operator(self.id);
+        let result = (self.f)(value, &mut Collector::new(&mut *self.out, self.id));
+        if let Err(error) = result.into_result() {
+            failure::fail(error);
+        }
+    }
+
+    fn signal(&mut self, signal: Signal) -> Result<()> {
+        self.out.signal(signal)
+    }
+}

@@ -1,0 +1,139 @@
+//! Where the instance is: which operator runs, on which record. Kept so that
+//! a panic can name both, at the price of a store a call. Nothing reads it on
+//! the data path.
+
+use std::cell::Cell;
+use std::ptr;
+
+/// No operator is running.
+pub(crate) const NO_OPERATOR: u32 = u32::MAX;
+
+struct Position {
+    operator: Cell<u32>,
+    /// Records of the subtask's inputs before the current batch.
+    base: Cell<u64>,
+    /// Index within the batch, or within the block if `rows` is set.
+    row: Cell<u32>,
+    /// The indices within the batch of a block's values, less `block_base`.
+    rows: Cell<*const u8>,
+    block_base: Cell<u32>,
+}
+
+thread_local! {
+    static POSITION: Position = const {
+        Position {
+            operator: Cell::new(NO_OPERATOR),
+            base: Cell::new(0),
+            row: Cell::new(u32::MAX),
+            rows: Cell::new(ptr::null()),
+            block_base: Cell::new(0),
+        }
+    };
+}
+
+/// The operator whose code runs from here on.
+#[inline(always)]
+pub(crate) fn operator(id: u32) {
+    POSITION.with(|p| p.operator.set(id));
+}
+
+/// The index of the record that is worked on.
+#[inline(always)]
+pub(crate) fn row(index: u32) {
+    POSITION.with(|p| p.row.set(index));
+}
+
+/// A batch starts: rows are counted from its first record on.
+#[inline]
+pub(crate) fn start_batch() {
+    POSITION.with(|p| {
+        p.rows.set(ptr::null());
+        p.row.set(0);
+    });
+}
+
+/// Rows are indices into the batch again, not into a block.
+#[inline(always)]
+pub(crate) fn leave_block() {
+    POSITION.with(|p| p.rows.set(ptr::null()));
+}
+
+/// Rows are indices into a block from here on. `rows` stays valid until the
+/// next call of `enter_block`, `leave_block` or `end_batch`.
+#[inline(always)]
+pub(crate) fn enter_block(base: u32, rows: *const u8) {
+    POSITION.with(|p| {
+        p.block_base.set(base);
+        p.rows.set(rows);
+    });
+}
+
+/// A batch of `rows` records is done.
+#[inline]
+pub(crate) fn end_batch(rows: u32) {
+    POSITION.with(|p| {
+        p.operator.set(NO_OPERATOR);
+        p.rows.set(ptr::null());
+        p.row.set(u32::MAX);
+        p.base.set(p.base.get() + u64::from(rows));
+    });
+}
+
+/// Forgets everything: another instance starts on this thread.
+pub(crate) fn reset() {
+    restore(Snapshot { operator: NO_OPERATOR, base: 0 });
+}
+
+/// What one instance must remember while another runs on the same thread.
+#[derive(Clone, Copy)]
+pub(crate) struct Snapshot {
+    operator: u32,
+    base: u64,
+}
+
+impl Default for Snapshot {
+    fn default() -> Self {
+        Self { operator: NO_OPERATOR, base: 0 }
+    }
+}
+
+/// The position between two calls.
+#[cfg_attr(target_family = "wasm", allow(dead_code))]
+pub(crate) fn snapshot() -> Snapshot {
+    POSITION.with(|p| Snapshot { operator: p.operator.get(), base: p.base.get() })
+}
+
+/// Goes back to where an instance was.
+pub(crate) fn restore(to: Snapshot) {
+    POSITION.with(|p| {
+        p.operator.set(to.operator);
+        p.base.set(to.base);
+        p.row.set(u32::MAX);
+        p.rows.set(ptr::null());
+    });
+}
+
+/// Id of the operator that runs.
+pub(crate) fn current_operator() -> Option<u32> {
+    let id = POSITION.with(|p| p.operator.get());
+    (id != NO_OPERATOR).then_some(id)
+}
+
+/// Index of the current record among all that the subtask has taken in.
+pub(crate) fn current_record() -> Option<u64> {
+    POSITION.with(|p| {
+        let row = p.row.get();
+        if row == u32::MAX {
+            return None;
+        }
+        let rows = p.rows.get();
+        let index = if rows.is_null() {
+            row
+        } else {
+            // SAFETY: set by `enter_block`, whose caller keeps the block's
+            // rows alive, and rows below the block's length are written.
+            p.block_base.get() + u32::from(unsafe { *rows.add(row as usize) })
+        };
+        Some(p.base.get() + u64::from(index))
+    })
+}

@@ -1,0 +1,278 @@
+//! How elements go from one operator to the next inside a chain: one dynamic
+//! call a record, a block or a batch, whichever the producer can give. Knows
+//! neither the graph nor the host.
+
+use crate::batch::reader::Batch;
+use crate::element::Element;
+use crate::error::Result;
+use crate::position;
+use std::mem::MaybeUninit;
+
+/// What passes down a chain beside elements, in order with them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// Send what is buffered.
+    Flush,
+    /// Write cached state to the host.
+    FlushState,
+    /// The input has ended: last results, state and buffers go out.
+    Finish,
+}
+
+/// Takes the elements of a stream.
+///
+/// `push_block` and `push_batch` are there for speed: their default loops are
+/// compiled for each operator, so that `push` is inlined into them.
+pub trait Push<T: Element> {
+    /// Takes one element.
+    fn push(&mut self, value: T::View<'_>);
+
+    /// Takes a block of elements; the block is empty afterwards.
+    #[inline]
+    fn push_block<'a>(&mut self, block: &mut Block<T::View<'a>>) {
+        block.enter();
+        block.drain(|row, value| {
+            position::row(row);
+            self.push(value);
+        });
+    }
+
+    /// Takes all elements of a batch.
+    #[inline]
+    fn push_batch(&mut self, batch: &Batch<'_, T>) {
+        let mut cursor = batch.cursor();
+        position::leave_block();
+        for row in 0..batch.rows() {
+            position::row(row);
+            // SAFETY: rows are read in order and below the batch's count.
+            self.push(unsafe { T::read(&mut cursor, row as usize) });
+        }
+    }
+
+    /// Acts on a signal and passes it on.
+    fn signal(&mut self, signal: Signal) -> Result<()>;
+}
+
+/// The next operator of a chain.
+pub(crate) type Next<T> = Box<dyn Push<T>>;
+
+/// Most values in a block: their indices fit one byte, and a block of
+/// integers stays in the first-level cache.
+pub const BLOCK: usize = 128;
+
+/// Some elements with the positions of the records that they came from.
+pub struct Block<V> {
+    len: usize,
+    /// Index within the batch of the record that `rows` counts from.
+    base: u32,
+    rows: [u8; BLOCK],
+    values: [MaybeUninit<V>; BLOCK],
+}
+
+impl<V> Block<V> {
+    /// An empty block whose positions count from row `base` of the batch.
+    #[inline(always)]
+    pub fn new(base: u32) -> Self {
+        Self { len: 0, base, rows: [0; BLOCK], values: [const { MaybeUninit::uninit() }; BLOCK] }
+    }
+
+    /// Makes an empty block count from row `base`.
+    #[inline(always)]
+    pub fn start(&mut self, base: u32) {
+        debug_assert_eq!(self.len, 0);
+        self.base = base;
+    }
+
+    #[inline(always)]
+    pub fn base(&self) -> u32 {
+        self.base
+    }
+
+    #[inline(always)]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    #[inline(always)]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Row of the value at `index`, less the base.
+    #[inline(always)]
+    pub fn row(&self, index: usize) -> u8 {
+        self.rows[index]
+    }
+
+    /// Adds a value if `keep` says so, without a branch where that is cheap.
+    ///
+    /// # Safety
+    /// The block holds fewer than [`BLOCK`] values.
+    #[inline(always)]
+    pub unsafe fn put_if(&mut self, row: u8, value: V, keep: bool) {
+        debug_assert!(self.len < BLOCK);
+        if std::mem::needs_drop::<V>() && !keep {
+            return;
+        }
+        // SAFETY: the caller says that there is room.
+        unsafe {
+            *self.rows.get_unchecked_mut(self.len) = row;
+            self.values.get_unchecked_mut(self.len).write(value);
+        }
+        self.len += usize::from(keep);
+    }
+
+    /// Adds a value.
+    ///
+    /// # Safety
+    /// The block holds fewer than [`BLOCK`] values.
+    #[inline(always)]
+    pub unsafe fn put(&mut self, row: u8, value: V) {
+        // SAFETY: the caller's promise.
+        unsafe { self.put_if(row, value, true) }
+    }
+
+    /// Makes this empty block's values come from the same records as another's.
+    #[inline(always)]
+    pub fn take_positions<W>(&mut self, from: &Block<W>) {
+        debug_assert_eq!(self.len, 0);
+        self.base = from.base;
+        self.rows = from.rows;
+    }
+
+    /// Adds a value whose position is there already; see `take_positions`.
+    ///
+    /// # Safety
+    /// The block holds fewer than [`BLOCK`] values.
+    #[inline(always)]
+    pub unsafe fn put_value(&mut self, value: V) {
+        debug_assert!(self.len < BLOCK);
+        // SAFETY: the caller says that there is room.
+        unsafe { self.values.get_unchecked_mut(self.len).write(value) };
+        self.len += 1;
+    }
+
+    /// Keeps the values that `test` accepts, given their index in the block.
+    #[inline(always)]
+    pub fn retain(&mut self, mut test: impl FnMut(u32, &V) -> bool) {
+        // Should `test` unwind, the values left are leaked, not dropped twice.
+        let len = std::mem::take(&mut self.len);
+        let mut kept = 0;
+        for index in 0..len {
+            // SAFETY: `kept <= index < len`, and the first `len` values are
+            // written; each is moved or dropped once.
+            unsafe {
+                let keep = test(index as u32, self.values.get_unchecked(index).assume_init_ref());
+                let value = self.values.get_unchecked(index).assume_init_read();
+                if std::mem::needs_drop::<V>() && !keep {
+                    drop(value);
+                    continue;
+                }
+                self.values.get_unchecked_mut(kept).write(value);
+                *self.rows.get_unchecked_mut(kept) = *self.rows.get_unchecked(index);
+                kept += usize::from(keep);
+            }
+        }
+        self.len = kept;
+    }
+
+    /// Makes a panic's position count by this block's rows.
+    #[inline(always)]
+    pub fn enter(&self) {
+        position::enter_block(self.base, self.rows.as_ptr());
+    }
+
+    /// Takes all values out, in order, with their index in the block.
+    #[inline(always)]
+    pub fn drain(&mut self, mut each: impl FnMut(u32, V)) {
+        // Should `each` unwind, the values left are leaked, not dropped twice.
+        let len = std::mem::take(&mut self.len);
+        for index in 0..len {
+            // SAFETY: the first `len` values are written, and each is taken once.
+            each(index as u32, unsafe { self.values.get_unchecked(index).assume_init_read() });
+        }
+    }
+
+    /// The values.
+    pub fn as_slice(&self) -> &[V] {
+        // SAFETY: the first `len` values are written.
+        unsafe { std::slice::from_raw_parts(self.values.as_ptr().cast(), self.len) }
+    }
+}
+
+impl<V> Drop for Block<V> {
+    fn drop(&mut self) {
+        if std::mem::needs_drop::<V>() {
+            self.drain(|_, value| drop(value));
+        }
+    }
+}
+
+/// Gives every element to several operators.
+pub(crate) struct Fanout<T: Element> {
+    first: Vec<Next<T>>,
+    last: Next<T>,
+}
+
+impl<T: Element> Push<T> for Fanout<T> {
+    fn push(&mut self, value: T::View<'_>) {
+        for next in &mut self.first {
+            next.push(value.clone());
+        }
+        self.last.push(value);
+    }
+
+    fn push_batch(&mut self, batch: &Batch<'_, T>) {
+        for next in &mut self.first {
+            next.push_batch(batch);
+        }
+        self.last.push_batch(batch);
+    }
+
+    fn signal(&mut self, signal: Signal) -> Result<()> {
+        for next in &mut self.first {
+            next.signal(signal)?;
+        }
+        self.last.signal(signal)
+    }
+}
+
+/// The end of a stream that nobody reads.
+pub(crate) struct Discard;
+
+impl<T: Element> Push<T> for Discard {
+    #[inline(always)]
+    fn push(&mut self, _: T::View<'_>) {}
+
+    fn push_block<'a>(&mut self, block: &mut Block<T::View<'a>>) {
+        if std::mem::needs_drop::<T::View<'a>>() {
+            block.drain(|_, value| drop(value))
+        } else {
+            block.clear()
+        }
+    }
+
+    fn push_batch(&mut self, _: &Batch<'_, T>) {}
+
+    fn signal(&mut self, _: Signal) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl<V> Block<V> {
+    /// Forgets values that need no drop.
+    #[inline(always)]
+    fn clear(&mut self) {
+        debug_assert!(!std::mem::needs_drop::<V>());
+        self.len = 0;
+    }
+}
+
+/// One operator out of those that read a stream.
+pub(crate) fn fan_out<T: Element>(mut outputs: Vec<Next<T>>) -> Next<T> {
+    match outputs.pop() {
+        None => Box::new(Discard),
+        Some(last) if outputs.is_empty() => last,
+        Some(last) => Box::new(Fanout { first: outputs, last }),
+    }
+}

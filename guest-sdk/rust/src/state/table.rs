@@ -1,0 +1,372 @@
+//! A hash table from encoded keys to values: open addressing by the hash that
+//! came with the record, sixteen key bytes in the entry. It knows nothing of
+//! the host; who uses it marks entries dirty and drops them.
+
+use crate::batch::hash::KeyRef;
+use std::mem::MaybeUninit;
+
+/// The entry holds a key.
+const OCCUPIED: u64 = 1 << 63;
+/// The entry holds a value.
+const VALUE: u64 = 1 << 62;
+/// The value differs from the host's.
+pub(crate) const DIRTY: u64 = 1 << 61;
+/// The entry was used since the last sweep.
+pub(crate) const USED: u64 = 1 << 60;
+
+/// Longest key, in bytes.
+const KEY_LENGTH_MAX: u32 = (1 << 28) - 1;
+
+/// Entries of a new table.
+const FIRST_CAPACITY: usize = 1024;
+
+/// Hash, key length and flags in one word; then the key's first sixteen bytes,
+/// or for a longer key the address of its bytes in `b`.
+#[repr(C, align(32))]
+pub(crate) struct Entry<V> {
+    tag: u64,
+    a: u64,
+    b: u64,
+    value: MaybeUninit<V>,
+}
+
+impl<V> Entry<V> {
+    const EMPTY: Self = Self { tag: 0, a: 0, b: 0, value: MaybeUninit::uninit() };
+
+    pub(crate) fn is_occupied(&self) -> bool {
+        self.tag & OCCUPIED != 0
+    }
+
+    #[inline(always)]
+    pub(crate) fn has_value(&self) -> bool {
+        self.tag & VALUE != 0
+    }
+
+    #[inline(always)]
+    pub(crate) fn has(&self, flag: u64) -> bool {
+        self.tag & flag != 0
+    }
+
+    #[inline(always)]
+    pub(crate) fn set(&mut self, flags: u64) {
+        self.tag |= flags;
+    }
+
+    #[inline(always)]
+    pub(crate) fn unset(&mut self, flags: u64) {
+        self.tag &= !flags;
+    }
+
+    pub(crate) fn hash(&self) -> u32 {
+        self.tag as u32
+    }
+
+    fn len(&self) -> u32 {
+        (self.tag >> 32) as u32 & KEY_LENGTH_MAX
+    }
+
+    /// The key; valid as long as the entry is not dropped from the table.
+    pub(crate) fn key(&self) -> KeyRef {
+        let len = self.len();
+        if len <= 16 {
+            KeyRef { len, a: self.a, b: self.b, bytes: std::ptr::null() }
+        } else {
+            KeyRef { len, a: self.a, b: 0, bytes: self.b as usize as *const u8 }
+        }
+    }
+
+    /// The value.
+    #[inline(always)]
+    pub(crate) fn value(&self) -> Option<&V> {
+        // SAFETY: the flag says that the value is written.
+        self.has_value().then(|| unsafe { self.value.assume_init_ref() })
+    }
+
+    /// The value.
+    ///
+    /// # Safety
+    /// The entry has a value.
+    #[inline(always)]
+    pub(crate) unsafe fn value_mut_unchecked(&mut self) -> &mut V {
+        debug_assert!(self.has_value());
+        // SAFETY: the caller's promise.
+        unsafe { self.value.assume_init_mut() }
+    }
+
+    /// Takes the value out.
+    pub(crate) fn take(&mut self) -> Option<V> {
+        if !self.has_value() {
+            return None;
+        }
+        self.tag &= !VALUE;
+        // SAFETY: the flag said that the value is written; it is now unset.
+        Some(unsafe { self.value.assume_init_read() })
+    }
+
+    /// Sets the value.
+    #[inline(always)]
+    pub(crate) fn put(&mut self, value: V) {
+        drop(self.take());
+        self.value.write(value);
+        self.tag |= VALUE;
+    }
+}
+
+/// See the module.
+pub(crate) struct Table<V> {
+    entries: Vec<Entry<V>>,
+    mask: usize,
+    len: usize,
+    /// Bytes of keys of more than sixteen.
+    long_key_bytes: usize,
+}
+
+#[inline(always)]
+fn wanted(hash: u32, key: &KeyRef) -> u64 {
+    u64::from(hash) | u64::from(key.len) << 32 | OCCUPIED
+}
+
+const IGNORED: u64 = DIRTY | USED;
+
+impl<V> Table<V> {
+    pub(crate) fn new() -> Self {
+        Self { entries: Vec::new(), mask: 0, len: 0, long_key_bytes: 0 }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Bytes that the table takes, without what values own on the heap.
+    pub(crate) fn bytes(&self) -> usize {
+        self.entries.len() * size_of::<Entry<V>>() + self.long_key_bytes
+    }
+
+    /// Bytes of the entries in use.
+    pub(crate) fn used_bytes(&self) -> usize {
+        self.len * size_of::<Entry<V>>() + self.long_key_bytes
+    }
+
+    pub(crate) fn entries(&self) -> &[Entry<V>] {
+        &self.entries
+    }
+
+    pub(crate) fn entries_mut(&mut self) -> &mut [Entry<V>] {
+        &mut self.entries
+    }
+
+    /// Reads the word of a hash's first entry, to have it in the cache soon.
+    #[inline(always)]
+    pub(crate) fn touch(&self, hash: u32) -> u64 {
+        // SAFETY: the mask keeps the index below the length; see `reserve`.
+        unsafe { self.entries.get_unchecked(hash as usize & self.mask).tag }
+    }
+
+    /// The entry with a value of a short key, if it is the first of its hash.
+    #[inline(always)]
+    pub(crate) fn find_first(&self, hash: u32, key: &KeyRef) -> Option<usize> {
+        let index = hash as usize & self.mask;
+        // SAFETY: the mask keeps the index below the length; see `reserve`.
+        let entry = unsafe { self.entries.get_unchecked(index) };
+        let difference =
+            ((entry.tag ^ (wanted(hash, key) | VALUE)) & !IGNORED) | (entry.a ^ key.a) | (entry.b ^ key.b);
+        (difference == 0).then_some(index)
+    }
+
+    /// The entry at an index that one of the searches gave.
+    ///
+    /// # Safety
+    /// The index is below the number of entries.
+    #[inline(always)]
+    pub(crate) unsafe fn at(&mut self, index: usize) -> &mut Entry<V> {
+        debug_assert!(index < self.entries.len());
+        // SAFETY: the caller's promise.
+        unsafe { self.entries.get_unchecked_mut(index) }
+    }
+
+    /// The entry of a key, or the free one where it belongs.
+    fn search(&self, hash: u32, key: &KeyRef) -> Result<usize, usize> {
+        let wanted = wanted(hash, key);
+        let mut index = hash as usize & self.mask;
+        loop {
+            let entry = &self.entries[index];
+            if entry.tag & OCCUPIED == 0 {
+                return Err(index);
+            }
+            if (entry.tag ^ wanted) & !(IGNORED | VALUE) == 0 && entry.key().same(key) {
+                return Ok(index);
+            }
+            index = (index + 1) & self.mask;
+        }
+    }
+
+    /// The entry of a key.
+    pub(crate) fn find(&self, hash: u32, key: &KeyRef) -> Option<usize> {
+        if self.entries.is_empty() { None } else { self.search(hash, key).ok() }
+    }
+
+    /// The entry of a key, made without a value if there is none. Indices that
+    /// were given before may be stale afterwards.
+    #[inline(never)]
+    pub(crate) fn find_or_insert(&mut self, hash: u32, key: &KeyRef) -> usize {
+        self.reserve(1);
+        let index = match self.search(hash, key) {
+            Ok(index) => return index,
+            Err(free) => free,
+        };
+        assert!(key.len <= KEY_LENGTH_MAX, "a key is longer than {KEY_LENGTH_MAX} bytes");
+        let mut b = key.b;
+        if key.len > 16 {
+            let mut bytes = Vec::with_capacity(key.len as usize);
+            key.write(&mut bytes);
+            b = Box::into_raw(bytes.into_boxed_slice()).cast::<u8>() as usize as u64;
+            self.long_key_bytes += key.len as usize;
+        }
+        let entry = &mut self.entries[index];
+        (entry.tag, entry.a, entry.b) = (wanted(hash, key), key.a, b);
+        self.len += 1;
+        index
+    }
+
+    /// Makes room for `more` entries.
+    pub(crate) fn reserve(&mut self, more: usize) {
+        if (self.len + more) * 4 > self.entries.len() * 3 {
+            self.grow(more);
+        }
+    }
+
+    #[cold]
+    fn grow(&mut self, more: usize) {
+        let capacity = ((self.len + more) * 4).div_ceil(3).next_power_of_two().max(FIRST_CAPACITY);
+        let mut entries = Vec::with_capacity(capacity);
+        entries.resize_with(capacity, || Entry::EMPTY);
+        let old = std::mem::replace(&mut self.entries, entries);
+        self.mask = capacity - 1;
+        for entry in old {
+            if !entry.is_occupied() {
+                continue;
+            }
+            let mut index = entry.hash() as usize & self.mask;
+            while self.entries[index].is_occupied() {
+                index = (index + 1) & self.mask;
+            }
+            self.entries[index] = entry;
+        }
+    }
+
+    /// Drops the entries that `keep` does not want. Each entry is asked at
+    /// least once.
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&mut Entry<V>) -> bool) {
+        let mut index = 0;
+        while index < self.entries.len() {
+            let entry = &mut self.entries[index];
+            if !entry.is_occupied() || keep(entry) {
+                index += 1;
+                continue;
+            }
+            // What moves up into this place is asked next.
+            self.remove(index);
+        }
+    }
+
+    /// Drops an entry and closes the gap behind it.
+    pub(crate) fn remove(&mut self, index: usize) {
+        let entry = &mut self.entries[index];
+        drop(entry.take());
+        let key = entry.key();
+        if key.len > 16 {
+            self.long_key_bytes -= key.len as usize;
+            free_long_key(&key);
+        }
+        self.entries[index].tag = 0;
+        self.len -= 1;
+        let mut gap = index;
+        let mut next = (index + 1) & self.mask;
+        while self.entries[next].is_occupied() {
+            let home = self.entries[next].hash() as usize & self.mask;
+            // The entry may move to the gap if its home is not behind it.
+            if (next.wrapping_sub(home) & self.mask) >= (next.wrapping_sub(gap) & self.mask) {
+                self.entries.swap(gap, next);
+                gap = next;
+            }
+            next = (next + 1) & self.mask;
+        }
+    }
+}
+
+fn free_long_key(key: &KeyRef) {
+    let bytes = std::ptr::slice_from_raw_parts_mut(key.bytes.cast_mut(), key.len as usize);
+    // SAFETY: made by `Box::into_raw` in `find_or_insert` and freed once, when
+    // its entry goes.
+    drop(unsafe { Box::from_raw(bytes) });
+}
+
+impl<V> Drop for Table<V> {
+    fn drop(&mut self) {
+        for entry in &mut self.entries {
+            if entry.is_occupied() {
+                drop(entry.take());
+                let key = entry.key();
+                if key.len > 16 {
+                    free_long_key(&key);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+
+    #[test]
+    fn behaves_like_a_map_through_inserts_updates_and_removals() {
+        let mut table = Table::<String>::new();
+        let mut model = HashMap::<String, String>::new();
+        let mut random = 12345u64;
+        let mut next = |below: u64| {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            random % below
+        };
+        for step in 0..60_000u32 {
+            let number = next(3000);
+            let key = if number % 3 == 0 {
+                format!("a rather long key number {number}")
+            } else {
+                number.to_string()
+            };
+            let key_ref = KeyRef::of_bytes(key.as_bytes());
+            // Few different hashes, so that probes collide and wrap around.
+            let hash = key_ref.hash() | 0x3C0;
+            match next(10) {
+                0 => {
+                    let found = table.find(hash, &key_ref);
+                    assert_eq!(found.is_some(), model.remove(&key).is_some(), "step {step}");
+                    if let Some(index) = found {
+                        table.remove(index);
+                    }
+                }
+                1 if step % 1000 == 0 => {
+                    let keep = |value: &str| value.len() % 2 == 0;
+                    table.retain(|entry| entry.value().is_some_and(|v| keep(v)));
+                    model.retain(|_, value| keep(value));
+                }
+                _ => {
+                    let value = "x".repeat((step % 7) as usize);
+                    let index = table.find_or_insert(hash, &key_ref);
+                    table.entries_mut()[index].put(value.clone());
+                    model.insert(key, value);
+                }
+            }
+            assert_eq!(table.len(), model.len());
+        }
+        for (key, value) in &model {
+            let key_ref = KeyRef::of_bytes(key.as_bytes());
+            let index = table.find(key_ref.hash() | 0x3C0, &key_ref).expect("present");
+            assert_eq!(table.entries()[index].value(), Some(value));
+        }
+    }
+}
