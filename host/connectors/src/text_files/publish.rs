@@ -57,8 +57,9 @@ fn names(folder: &Dir) -> io::Result<Vec<String>> {
     folder.entries()?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
 }
 
-fn sync(folder: &Dir) -> io::Result<()> {
-    folder.try_clone()?.into_std_file().sync_all()
+/// A `Dir` is open for look-ups only and cannot be synchronised itself.
+fn sync(path: &Path) -> io::Result<()> {
+    std::fs::File::open(path)?.sync_all()
 }
 
 fn write_note(temporary: &Dir, note: &Note) -> io::Result<()> {
@@ -180,7 +181,7 @@ fn publish_files(path: &Path, job: JobId, files: &[Finished], sinks: &[Transform
         }
         published.push(name);
     }
-    sync(&folder)?;
+    sync(path)?;
     let Some(temporary) = temporary else { return Ok(()) };
     if let Some(mut note) = note {
         for old in note.replaced.drain(..).filter(|old| !published.contains(old)) {
@@ -190,7 +191,7 @@ fn publish_files(path: &Path, job: JobId, files: &[Finished], sinks: &[Transform
         write_note(&temporary, &note)?;
     }
     remove_temporary(&folder, &temporary_name, &temporary, sinks)?;
-    sync(&folder)
+    sync(path)
 }
 
 /// Removes the files of earlier attempts, and the folder once no sink of the

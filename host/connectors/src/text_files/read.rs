@@ -232,3 +232,139 @@ fn behind_newline(file: &File, position: u64, limit: u64) -> io::Result<Option<u
     }
     Ok(None)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::io::Write;
+
+    /// What the source must give: like `str::lines`, with the `\r` of a last
+    /// line that has no newline dropped too, as Flink does.
+    fn model(content: &[u8]) -> Vec<String> {
+        let mut text = String::from_utf8_lossy(content).into_owned();
+        if text.ends_with('\r') {
+            text.push('\n');
+        }
+        text.lines().map(str::to_owned).collect()
+    }
+
+    fn read(reader: &mut SplitReader, pieces: Vec<Piece>) -> Result<Vec<String>, Failure> {
+        let content = serde_json::to_vec(&Split { pieces }).unwrap();
+        reader.start(&InputSplit { index: 0, content })?;
+        let mut lines = Vec::new();
+        while !reader.is_at_end() {
+            for batch in reader.read_piece()? {
+                for line in batch_lines::lines(&batch)? {
+                    lines.push(String::from_utf8(line.to_vec()).expect("batches hold valid UTF-8"));
+                }
+            }
+        }
+        Ok(lines)
+    }
+
+    fn file_of(content: &[u8]) -> tempfile::NamedTempFile {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(content).unwrap();
+        file
+    }
+
+    fn content() -> impl Strategy<Value = Vec<u8>> {
+        let part = prop_oneof![
+            3 => Just(b"\n".to_vec()),
+            2 => Just(b"\r\n".to_vec()),
+            4 => "[a-z ]{0,12}".prop_map(String::into_bytes),
+            1 => "\\PC{0,4}".prop_map(String::into_bytes),
+            1 => prop::collection::vec(any::<u8>(), 0..4),
+            1 => (100_usize..5000).prop_map(|length| vec![b'x'; length]),
+        ];
+        prop::collection::vec(part, 0..60).prop_map(|parts| parts.concat())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
+
+        #[test]
+        fn no_cut_loses_or_doubles_a_line(
+            contents in prop::collection::vec(content(), 1..4),
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
+            splits in 1_usize..4,
+            batch_size in 1_usize..3000,
+        ) {
+            let files: Vec<_> = contents.iter().map(|content| file_of(content)).collect();
+            let mut pieces = Vec::new();
+            for (content, file) in contents.iter().zip(&files) {
+                let length = content.len();
+                let mut points: Vec<usize> = cuts.iter().map(|cut| cut.index(length + 1)).collect();
+                points.extend([0, length]);
+                points.sort();
+                points.dedup();
+                let ranges = points.windows(2);
+                pieces.extend(ranges.map(|at| Piece::new(file.path(), at[0] as u64, at[1] as u64)));
+            }
+            let expected: Vec<String> = contents.iter().flat_map(|content| model(content)).collect();
+            let mut reader = SplitReader::new(batch_size, 1 << 20);
+            let mut found = Vec::new();
+            for split in pieces.chunks(pieces.len().div_ceil(splits).max(1)) {
+                found.extend(read(&mut reader, split.to_vec()).unwrap());
+            }
+            prop_assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn lines_longer_than_any_buffer_are_read() {
+        let lines: Vec<String> =
+            [10, READ_SIZE - 1, READ_SIZE, READ_SIZE + 1, 5 * READ_SIZE, 3].map(|n| "y".repeat(n)).into();
+        let file = file_of(lines.join("\n").as_bytes());
+        let length = file.as_file().metadata().unwrap().len();
+        for cut in [1, 11, 12, 2 * READ_SIZE as u64, length - 1] {
+            let mut reader = SplitReader::new(32 << 10, 16 << 20);
+            let mut found = read(&mut reader, vec![Piece::new(file.path(), 0, cut)]).unwrap();
+            found.extend(read(&mut reader, vec![Piece::new(file.path(), cut, length)]).unwrap());
+            assert_eq!(found, lines);
+        }
+    }
+
+    #[test]
+    fn the_longest_line_is_bounded_wherever_it_stands() {
+        for (limit, batch_size) in [(100, 10), (100, 100), (100, 100_000), (1 << 20, 32 << 10)] {
+            for before in [0, 1, 3 * limit, 1 << 20] {
+                let head = "a\n".repeat(before / 2);
+                let fits = file_of(format!("{head}{}\nb\n", "z".repeat(limit)).as_bytes());
+                let too_long = file_of(format!("{head}{}\nb\n", "z".repeat(limit + 1)).as_bytes());
+                let whole = |file: &tempfile::NamedTempFile| {
+                    let length = file.as_file().metadata().unwrap().len();
+                    read(&mut SplitReader::new(batch_size, limit), vec![Piece::new(file.path(), 0, length)])
+                };
+                assert_eq!(whole(&fits).unwrap().len(), before / 2 + 2);
+                let failure = whole(&too_long).unwrap_err();
+                let path = too_long.path().display().to_string();
+                assert!(failure.message.contains(&path), "{failure}");
+                assert!(failure.message.contains("max-line-length"), "{failure}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_without_any_newline_costs_no_more_than_the_limit() {
+        let file = file_of(&vec![0; 40 << 20]);
+        let mut reader = SplitReader::new(32 << 10, 1 << 20);
+        let failure = read(&mut reader, vec![Piece::new(file.path(), 0, 40 << 20)]).unwrap_err();
+        assert!(failure.message.contains("longer than 1048576 bytes"), "{failure}");
+        assert!(reader.buffer.capacity() < 4 << 20);
+        // A piece in the middle has no line of its own.
+        let middle = vec![Piece::new(file.path(), 8 << 20, 16 << 20)];
+        assert_eq!(read(&mut SplitReader::new(32 << 10, 1 << 20), middle).unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_file_that_went_away_is_named() {
+        let piece = Piece::new(Path::new("/nowhere/at.all"), 0, 10);
+        let failure = read(&mut SplitReader::new(100, 100), vec![piece]).unwrap_err();
+        assert_eq!(
+            failure.message,
+            "the input `/nowhere/at.all` cannot be read: No such file or directory (os error 2)"
+        );
+    }
+}

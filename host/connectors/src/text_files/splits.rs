@@ -113,8 +113,14 @@ fn find_files(spec: &ConnectorSpec) -> Result<Vec<(PathBuf, u64)>, Failure> {
         Err(_) if is_glob(text) => {
             let matcher = glob(text)
                 .map_err(|error| invalid(format!("`{text}` is not a valid glob: {}", error.kind())))?;
-            let hidden = local_path(text).split('/').any(|part| is_hidden(part.as_bytes()) && part.len() > 2);
-            let files = walk(glob_base(&path), Some(&matcher), hidden)?;
+            let base = glob_base(&path);
+            // A pattern that names hidden files wants them.
+            let hidden = path
+                .strip_prefix(base)
+                .unwrap_or(&path)
+                .iter()
+                .any(|part| part.len() > 1 && part != ".." && is_hidden(part.as_bytes()));
+            let files = walk(base, Some(&matcher), hidden)?;
             if files.is_empty() {
                 return Err(invalid(format!("no file matches `{text}`{}", seen_from(&path))));
             }
