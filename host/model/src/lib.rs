@@ -21,6 +21,8 @@ pub mod key_group;
 pub mod memory;
 pub mod plan;
 pub mod plan_json;
+mod plan_layout;
+pub mod plan_picture;
 pub mod restart;
 pub mod stream_graph;
 pub mod task;

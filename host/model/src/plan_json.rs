@@ -58,7 +58,7 @@ pub fn stream_plan_json(graph: &StreamGraph) -> Value {
         all.push(json!({
             "id": edge.source,
             "ship_strategy": edge.partitioner.ship_strategy(),
-            "side": if all.is_empty() { "first" } else { "second" },
+            "side": if edge.port == 0 { "first" } else { "second" },
         }));
     }
     // Flink's order: by id, sinks last.
