@@ -1,8 +1,102 @@
-//! `cargo xtask bench`: measures what `heddle run` does, beside its peers.
+//! `cargo xtask bench`: measures Heddle against Flink, and against itself
+//! without the sandbox, on this machine in one run.
+//!
+//! What is measured stands in `catalogue`, each side in a module of its own.
+//! No side has a special case for a benchmark: Heddle's is `heddle run`.
 
-use anyhow::bail;
+mod case;
+mod catalogue;
+mod corpus;
+mod flink;
+mod folders;
+mod heddle;
+mod machine;
+mod options;
+mod process;
+mod report;
 
-/// `[NAME…] [--json FILE]`.
-pub fn run(_arguments: &[String]) -> anyhow::Result<()> {
-    bail!("there is no benchmark yet")
+use crate::bench::case::{Case, Peer, Side};
+use crate::bench::folders::Folders;
+use crate::bench::options::{Options, Sides};
+use crate::bench::report::Row;
+use anyhow::{Context, Result, bail};
+
+/// Runs with the arguments behind `bench`.
+pub fn run(arguments: &[String]) -> Result<()> {
+    if arguments.iter().any(|argument| argument == "--help" || argument == "-h") {
+        print!("{}", options::help());
+        return Ok(());
+    }
+    let options = Options::parse(arguments)?;
+    let cases = catalogue::cases(&options)?;
+    let folders = Folders::find()?;
+    let mut heddle = match options.sides {
+        Sides::Peer => None,
+        Sides::Both | Sides::Heddle => Some(heddle::Heddle::prepare(&folders, &cases)?),
+    };
+    let mut flink = match flink::Flink::prepare(&folders, &options, &cases) {
+        Ok(flink) => Some(flink),
+        Err(reason) => {
+            report::loudly(&format!("the peer, Flink, is skipped: {reason:#}"));
+            None
+        }
+    };
+    let machine = machine::describe();
+    eprintln!("{machine}");
+    let mut rows = Vec::new();
+    let mut failures = Vec::new();
+    for (index, case) in cases.iter().enumerate() {
+        eprintln!("[{}/{}] {case}", index + 1, cases.len());
+        match measure(case, &options, heddle.as_mut(), flink.as_mut()) {
+            Ok(row) => {
+                eprintln!("        {}", row.one_line());
+                rows.push(row);
+                if let Some(path) = &options.json {
+                    // After each row: a run of an hour that is ended leaves what it has.
+                    report::write_json(&rows, path)?;
+                }
+            }
+            Err(error) => {
+                eprintln!("        failed: {error:#}");
+                failures.push(case.to_string());
+            }
+        }
+    }
+    print!("{}", report::table(&rows));
+    if options.write {
+        let path = folders.root.join("BENCHMARKS.md");
+        report::write_into(&path, &rows, &machine).with_context(|| format!("{}", path.display()))?;
+        eprintln!("wrote {}", path.display());
+    }
+    if !failures.is_empty() {
+        bail!("{} of {} benchmarks failed: {}", failures.len(), cases.len(), failures.join("; "));
+    }
+    Ok(())
+}
+
+/// Runs both sides by turns; who goes first alternates too, so that a machine
+/// that drifts drifts for both.
+fn measure(
+    case: &Case,
+    options: &Options,
+    heddle: Option<&mut heddle::Heddle>,
+    flink: Option<&mut flink::Flink>,
+) -> Result<Row> {
+    let mut ours = (heddle.map(|heddle| heddle as &mut dyn Side), Vec::new());
+    let flink = flink.filter(|_| case.peer == Peer::Flink);
+    let mut theirs = (flink.map(|flink| flink as &mut dyn Side), Vec::new());
+    for run in 1..=options.runs {
+        let mut turns = [&mut ours, &mut theirs];
+        if run % 2 == 0 {
+            turns.reverse();
+        }
+        for (side, figures) in turns {
+            let Some(side) = side else { continue };
+            let figure =
+                side.measure(case, options).with_context(|| format!("{} in run {run}", side.name()))?;
+            eprintln!("        run {run} {:<12} {}", side.name(), case.show(figure.value));
+            figures.push(figure);
+        }
+    }
+    Ok(Row::new(case, &ours.1, &theirs.1))
 }

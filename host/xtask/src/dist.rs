@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-const GUEST_TARGET: &str = "wasm32-wasip2";
+pub const GUEST_TARGET: &str = "wasm32-wasip2";
 
 /// What `dist` leaves behind.
 pub struct Dist {
@@ -109,7 +109,7 @@ fn build_examples() -> anyhow::Result<Vec<(String, PathBuf)>> {
 
 /// `cargo build`; gives the package and the path of each program or component
 /// of the workspace that came out.
-fn build(arguments: &[&str]) -> anyhow::Result<Vec<(String, PathBuf)>> {
+pub fn build(arguments: &[&str]) -> anyhow::Result<Vec<(String, PathBuf)>> {
     let output = cargo()
         .args(["build", "--message-format", "json-render-diagnostics"])
         .args(arguments)

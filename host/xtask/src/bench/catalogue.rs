@@ -1,0 +1,230 @@
+//! The benchmarks: what each measures, against whom, and what it must reach.
+
+use crate::bench::case::{Case, Instances, Measure, Peer, Target, Unit};
+use crate::bench::options::Options;
+use anyhow::{Result, bail};
+
+/// A benchmark as it is asked for by name.
+pub struct Benchmark {
+    pub name: &'static str,
+    pub what: &'static str,
+    cases: fn() -> Vec<Case>,
+}
+
+pub const BENCHMARKS: &[Benchmark] = &[
+    Benchmark {
+        name: "word-count",
+        what: "lines of ten words, 10,000 keys, one update a word",
+        cases: || rates("word-count", None, "word-count", &[], &[1, 2], 15.0, 25.0),
+    },
+    Benchmark {
+        name: "word-count-large",
+        what: "the same with 1,000,000 keys, and with words of 4-14 letters",
+        cases: || {
+            let (keys, words) = (Some("1,000,000 keys"), Some("words of 4-14 letters"));
+            let mut cases =
+                rates("word-count-large", keys, "word-count", &["--keys", "1000000"], &[1, 2], 8.0, 15.0);
+            cases.extend(rates(
+                "word-count-large",
+                words,
+                "word-count",
+                &["--words", "long"],
+                &[1, 2],
+                8.0,
+                15.0,
+            ));
+            cases
+        },
+    },
+    Benchmark {
+        name: "map-filter",
+        what: "integers: map, filter, discard",
+        cases: || rates("map-filter", None, "map-filter", &[], &[1, 2], 12.0, 25.0),
+    },
+    Benchmark {
+        name: "keyed-reduce",
+        what: "integers with 10,000 integer keys, one update a record",
+        cases: || rates("keyed-reduce", None, "keyed-reduce", &[], &[1, 2], 15.0, 35.0),
+    },
+    Benchmark {
+        name: "text-file",
+        what: "the words of real files on disk, BATCH, output written",
+        cases: || {
+            [1, 2]
+                .map(|parallelism| Case {
+                    parallelism,
+                    unit: Unit::MegabytesPerSecond,
+                    must: Target::Ratio(8.0),
+                    goal: Target::Ratio(15.0),
+                    ..case("text-file", Measure::TextFile, Peer::Flink)
+                })
+                .to_vec()
+        },
+    },
+    Benchmark {
+        name: "sandbox",
+        what: "the chains of two jobs against the same code compiled into the host",
+        cases: sandbox,
+    },
+    Benchmark {
+        name: "plain-user",
+        what: "word count as a newcomer writes it",
+        cases: || rates("plain-user", None, "plain-user", &[], &[1, 2], 6.0, 12.0),
+    },
+    Benchmark {
+        name: "cold-start",
+        what: "from the command to the first record at the sink",
+        cases: cold_start,
+    },
+    Benchmark { name: "instances", what: "live idle keyed subtasks in one process", cases: instances },
+    Benchmark {
+        name: "idle",
+        what: "resident memory of a cluster in one process with no job",
+        cases: || {
+            vec![Case {
+                unit: Unit::Mebibytes,
+                must: Target::AtMost(60.0),
+                goal: Target::AtMost(30.0),
+                ..case("idle", Measure::Idle, Peer::Flink)
+            }]
+        },
+    },
+];
+
+/// The cases that were asked for.
+pub fn cases(options: &Options) -> Result<Vec<Case>> {
+    for name in &options.names {
+        if !BENCHMARKS.iter().any(|benchmark| benchmark.name == name) {
+            let known: Vec<_> = BENCHMARKS.iter().map(|benchmark| benchmark.name).collect();
+            bail!("there is no benchmark `{name}`; there are {}", known.join(", "));
+        }
+    }
+    let asked = |name: &str| options.names.is_empty() || options.names.iter().any(|n| n == name);
+    let mut cases = Vec::new();
+    for benchmark in BENCHMARKS.iter().filter(|benchmark| asked(benchmark.name)) {
+        let own = (benchmark.cases)();
+        match &options.parallelism {
+            Some(wanted) if own.iter().any(|case| case.parallelism > 0) => {
+                let mut seen = Vec::new();
+                for case in own {
+                    // One case a variant stands for all parallelisms.
+                    if seen.contains(&case.variant) {
+                        continue;
+                    }
+                    seen.push(case.variant);
+                    cases.extend(wanted.iter().map(|&parallelism| Case { parallelism, ..case.clone() }));
+                }
+            }
+            _ => cases.extend(own),
+        }
+    }
+    Ok(cases)
+}
+
+fn case(benchmark: &'static str, measure: Measure, peer: Peer) -> Case {
+    Case {
+        benchmark,
+        variant: None,
+        parallelism: 0,
+        measure,
+        unit: Unit::RecordsPerSecond,
+        peer,
+        must: Target::None,
+        goal: Target::None,
+    }
+}
+
+fn rates(
+    benchmark: &'static str,
+    variant: Option<&'static str>,
+    job: &'static str,
+    arguments: &'static [&'static str],
+    parallelisms: &[u32],
+    must: f64,
+    goal: f64,
+) -> Vec<Case> {
+    parallelisms
+        .iter()
+        .map(|&parallelism| Case {
+            variant,
+            parallelism,
+            must: Target::Ratio(must),
+            goal: Target::Ratio(goal),
+            ..case(benchmark, Measure::Rate { job, arguments }, Peer::Flink)
+        })
+        .collect()
+}
+
+fn sandbox() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (job, preemption, variant) in [
+        ("word-count", true, "word-count, preemption on"),
+        ("word-count", false, "word-count, preemption off"),
+        ("map-filter", true, "map-filter, preemption on"),
+        ("map-filter", false, "map-filter, preemption off"),
+    ] {
+        let (must, goal) = if preemption { (0.55, 0.7) } else { (0.7, 0.85) };
+        cases.push(Case {
+            variant: Some(variant),
+            must: Target::Ratio(must),
+            goal: Target::Ratio(goal),
+            ..case("sandbox", Measure::Sandbox { job, preemption }, Peer::Native)
+        });
+    }
+    cases
+}
+
+fn cold_start() -> Vec<Case> {
+    [("compiled before", true, 100.0), ("never compiled", false, 1000.0)]
+        .map(|(variant, cached, must)| Case {
+            variant: Some(variant),
+            unit: Unit::Milliseconds,
+            must: Target::AtMost(must),
+            goal: if cached { Target::AtMost(50.0) } else { Target::None },
+            ..case("cold-start", Measure::ColdStart { cached }, Peer::Flink)
+        })
+        .to_vec()
+}
+
+fn instances() -> Vec<Case> {
+    [
+        ("live", Instances::Count, Unit::Count, Target::AtLeast(20_000.0)),
+        ("resident each", Instances::ResidentKib, Unit::Kibibytes, Target::None),
+        ("start, p50", Instances::StartP50, Unit::Milliseconds, Target::None),
+        ("start, p99", Instances::StartP99, Unit::Milliseconds, Target::AtMost(1.0)),
+    ]
+    .map(|(variant, what, unit, must)| Case {
+        variant: Some(variant),
+        unit,
+        must,
+        ..case("instances", Measure::Instances(what), Peer::None)
+    })
+    .to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BENCHMARKS, cases};
+    use crate::bench::options::Options;
+
+    #[test]
+    fn no_name_means_all() {
+        let all = cases(&Options::parse(&[]).unwrap()).unwrap();
+        for benchmark in BENCHMARKS {
+            assert!(all.iter().any(|case| case.benchmark == benchmark.name), "{}", benchmark.name);
+        }
+    }
+
+    #[test]
+    fn the_parallelism_of_the_command_line_takes_the_place_of_each_variants() {
+        let line = ["word-count-large", "--parallelism", "4"].map(str::to_owned);
+        let found = cases(&Options::parse(&line).unwrap()).unwrap();
+        assert_eq!(found.iter().map(|case| case.parallelism).collect::<Vec<_>>(), [4, 4]);
+    }
+
+    #[test]
+    fn an_unknown_name_is_told_the_known_ones() {
+        let error = cases(&Options::parse(&["nexmark".to_owned()]).unwrap()).unwrap_err();
+        assert!(error.to_string().starts_with("there is no benchmark `nexmark`; there are word-count, "));
+    }
+}

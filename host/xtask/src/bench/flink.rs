@@ -1,0 +1,189 @@
+//! The peer: Apache Flink's in-process cluster, from Maven, with the jobs of
+//! `tests/benches/flink`.
+
+use crate::bench::case::{Case, Figure, Measure, Peer, Side};
+use crate::bench::corpus::{self, Corpus};
+use crate::bench::folders::{Folders, fingerprint};
+use crate::bench::options::{Options, Sides};
+use crate::bench::process::{Process, number};
+use anyhow::{Context, Result, bail};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+/// What Flink's own `conf/config.yaml` gives every JVM (`env.java.opts.all`).
+const JVM_OPTIONS: [&str; 16] = [
+    "--add-exports=java.base/sun.net.util=ALL-UNNAMED",
+    "--add-exports=java.rmi/sun.rmi.registry=ALL-UNNAMED",
+    "--add-exports=jdk.compiler/com.sun.tools.javac.api=ALL-UNNAMED",
+    "--add-exports=java.security.jgss/sun.security.krb5=ALL-UNNAMED",
+    "--add-opens=java.base/java.lang=ALL-UNNAMED",
+    "--add-opens=java.base/java.net=ALL-UNNAMED",
+    "--add-opens=java.base/java.io=ALL-UNNAMED",
+    "--add-opens=java.base/java.nio=ALL-UNNAMED",
+    "--add-opens=java.base/sun.nio.ch=ALL-UNNAMED",
+    "--add-opens=java.base/java.lang.reflect=ALL-UNNAMED",
+    "--add-opens=java.base/java.text=ALL-UNNAMED",
+    "--add-opens=java.base/java.time=ALL-UNNAMED",
+    "--add-opens=java.base/java.util=ALL-UNNAMED",
+    "--add-opens=java.base/java.util.concurrent=ALL-UNNAMED",
+    "--add-opens=java.base/java.util.concurrent.atomic=ALL-UNNAMED",
+    "--add-opens=java.base/java.util.concurrent.locks=ALL-UNNAMED",
+];
+/// For a start and an end that have nothing to do with what is measured.
+const SLACK: Duration = Duration::from_secs(60);
+const WHOLE_JOB: Duration = Duration::from_secs(1800);
+/// An idle cluster's memory is read when its start has settled.
+const SETTLE: Duration = Duration::from_secs(5);
+const NAME: &str = "flink-2.3.0";
+
+pub struct Flink {
+    classpath: String,
+    bench: PathBuf,
+    text: Option<Corpus>,
+}
+
+impl Flink {
+    /// Builds the jobs, unless that was done before; an error says why the
+    /// peer cannot be had.
+    pub fn prepare(folders: &Folders, options: &Options, cases: &[Case]) -> Result<Self> {
+        if options.sides == Sides::Heddle {
+            bail!("--without-peer was given");
+        }
+        if !cases.iter().any(|case| case.peer == Peer::Flink) {
+            bail!("no benchmark that was asked for has it");
+        }
+        for (program, argument) in [("java", "-version"), ("mvn", "--version")] {
+            let found = Command::new(program).arg(argument).output();
+            if !found.is_ok_and(|output| output.status.success()) {
+                bail!("`{program}` does not run here; install Java 17 and Maven to have it");
+            }
+        }
+        let build = build(folders)?;
+        let text = if cases.iter().any(|case| case.measure == Measure::TextFile) {
+            Some(corpus::prepare(folders)?)
+        } else {
+            None
+        };
+        let classpath =
+            format!("{}:{}/*", build.join("bench-flink.jar").display(), build.join("lib").display());
+        Ok(Self { classpath, bench: folders.bench.clone(), text })
+    }
+
+    /// Flink with a heap large enough that collection is not the story.
+    fn java(&self, heap: &[&str]) -> Command {
+        let mut command = Command::new("java");
+        command
+            .args(heap)
+            .args(JVM_OPTIONS)
+            .args(["-cp", &self.classpath, "dev.heddle.bench.Bench"])
+            .current_dir(&self.bench);
+        command
+    }
+
+    fn rate(&self, job: &str, arguments: &[&str], case: &Case, options: &Options) -> Result<Figure> {
+        let finished = Process::start(
+            self.java(&["-Xms2g", "-Xmx2g"])
+                .arg(job)
+                .args(["--parallelism", &case.parallelism.to_string()])
+                .args(["--warm-up", &options.warm_up.as_secs_f64().to_string()])
+                .args(["--window", &options.window.as_secs_f64().to_string()])
+                .args(arguments),
+        )?
+        .finish(options.warm_up + options.window + SLACK)?;
+        let result = finished.json()?;
+        let records = number(&result, "records")?;
+        Ok(Figure {
+            value: number(&result, "rate")?,
+            cpu_ns: Some(number(&result, "cpu_seconds")? * 1e9 / records),
+            ..Figure::default()
+        })
+    }
+
+    fn text_file(&self, case: &Case) -> Result<Figure> {
+        let text = self.text.as_ref().context("the text")?;
+        let output = fresh(&self.bench.join("text-flink"))?;
+        let finished = Process::start(
+            self.java(&["-Xms2g", "-Xmx2g"])
+                .arg("text-file")
+                .args(["--parallelism", &case.parallelism.to_string()])
+                .arg("--input")
+                .arg(&text.folder)
+                .arg("--output")
+                .arg(&output),
+        )?
+        .finish(WHOLE_JOB)?;
+        let seconds = number(&finished.json()?, "seconds")?;
+        Ok(Figure {
+            value: text.bytes as f64 / 1e6 / seconds,
+            notes: vec![
+                ("without the start of the JVM".into(), format!("{seconds:.2} s")),
+                ("with it".into(), format!("{:.2} s", finished.took.as_secs_f64())),
+            ],
+            ..Figure::default()
+        })
+    }
+}
+
+impl Side for Flink {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn measure(&mut self, case: &Case, options: &Options) -> Result<Figure> {
+        match case.measure {
+            Measure::Rate { job, arguments } => self.rate(job, arguments, case, options),
+            Measure::TextFile => self.text_file(case),
+            Measure::ColdStart { .. } => {
+                let mut process = Process::start(self.java(&["-Xmx2g"]).arg("cold-start"))?;
+                let (time, _) = process.line(SLACK)?;
+                process.finish(SLACK)?;
+                Ok(Figure { value: time.as_secs_f64() * 1e3, ..Figure::default() })
+            }
+            Measure::Idle => {
+                let mut process = Process::start(self.java(&["-Xmx2g"]).arg("idle"))?;
+                process.line(SLACK)?;
+                std::thread::sleep(SETTLE);
+                let value = process.resident_bytes()? as f64 / (1 << 20) as f64;
+                Ok(Figure { value, ..Figure::default() })
+            }
+            Measure::Sandbox { .. } | Measure::Instances(_) => bail!("Flink has no such thing"),
+        }
+    }
+}
+
+/// The folder of the built jobs.
+fn build(folders: &Folders) -> Result<PathBuf> {
+    let sources = folders.root.join("tests/benches/flink");
+    let build = folders.bench.join("flink");
+    let stamp = build.join("built-from");
+    let now = format!("{:016x}", fingerprint(&sources)?);
+    if fs::read_to_string(&stamp).is_ok_and(|before| before == now) && build.join("bench-flink.jar").exists()
+    {
+        return Ok(build);
+    }
+    eprintln!("building Flink's jobs with Maven (the first time it downloads about 60 MB)");
+    let output = Command::new("mvn")
+        .args(["--quiet", "--batch-mode", "--file"])
+        .arg(sources.join("pom.xml"))
+        .arg(format!("-Dbench.build={}", build.display()))
+        .arg("package")
+        .output()
+        .context("cannot start mvn")?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let lines: Vec<&str> = said.lines().filter(|line| line.contains("ERROR")).take(6).collect();
+        bail!("Maven could not build {}:\n  {}", sources.display(), lines.join("\n  "));
+    }
+    fs::write(&stamp, now)?;
+    Ok(build)
+}
+
+/// The folder, empty or absent.
+fn fresh(folder: &Path) -> Result<PathBuf> {
+    if folder.exists() {
+        fs::remove_dir_all(folder).with_context(|| format!("cannot empty {}", folder.display()))?;
+    }
+    Ok(folder.to_path_buf())
+}
