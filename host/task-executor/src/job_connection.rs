@@ -1,0 +1,106 @@
+//! What a TaskExecutor holds of one job master: where it is, which session of
+//! it is the right one, and the state updates on their way to it.
+
+use crate::service::Event;
+use heddle_model::id::JobMasterId;
+use heddle_model::task::TaskExecutionState;
+use heddle_rpc::{Address, Error, JobMasterGateway};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tracing::{debug, warn};
+
+/// State updates that may wait for a slow job master: some for each of 10,000
+/// subtasks.
+const UPDATES_MAX: usize = 65_536;
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
+/// Tries to deliver one update before the job master counts as gone.
+const DELIVERIES_MAX: u32 = 5;
+
+pub(crate) enum Phase {
+    Connecting,
+    Registered,
+}
+
+pub(crate) struct JobConnection {
+    pub address: Address,
+    pub token: JobMasterId,
+    pub phase: Phase,
+    /// When the job master was last heard.
+    pub heard: Instant,
+    backoff: Duration,
+    outbox: Option<mpsc::Sender<TaskExecutionState>>,
+}
+
+impl JobConnection {
+    pub fn new(address: Address, token: JobMasterId) -> Self {
+        Self {
+            address,
+            token,
+            phase: Phase::Connecting,
+            heard: Instant::now(),
+            backoff: BACKOFF.0,
+            outbox: None,
+        }
+    }
+
+    pub fn registered(&mut self) {
+        self.phase = Phase::Registered;
+        self.heard = Instant::now();
+        self.backoff = BACKOFF.0;
+    }
+
+    /// Nothing is told until the job master answers again.
+    pub fn lost(&mut self) {
+        self.phase = Phase::Connecting;
+        self.heard = Instant::now();
+        self.outbox = None;
+    }
+
+    pub fn next_backoff(&mut self) -> Duration {
+        let delay = self.backoff;
+        self.backoff = (delay * 2).min(BACKOFF.1);
+        delay
+    }
+
+    pub fn open_outbox(&mut self) -> mpsc::Receiver<TaskExecutionState> {
+        let (sender, receiver) = mpsc::channel(UPDATES_MAX);
+        self.outbox = Some(sender);
+        receiver
+    }
+
+    /// False: the outbox is full, or its other end is gone.
+    pub fn tell(&mut self, state: TaskExecutionState) -> bool {
+        self.outbox.as_ref().is_some_and(|outbox| outbox.try_send(state).is_ok())
+    }
+}
+
+/// Delivers state updates in order until the connection is dropped.
+pub(crate) async fn deliver(
+    gateway: Arc<dyn JobMasterGateway>,
+    token: JobMasterId,
+    mut updates: mpsc::Receiver<TaskExecutionState>,
+) -> Event {
+    while let Some(update) = updates.recv().await {
+        let mut delay = BACKOFF.0;
+        for delivery in 1..=DELIVERIES_MAX {
+            match gateway.update_task_execution_state(token, update.clone()).await {
+                Ok(()) => break,
+                Err(Error::Fenced { .. }) => {
+                    debug!(task = %update.attempt, "the job master has a newer session");
+                    return Event::Told;
+                }
+                Err(error) if delivery == DELIVERIES_MAX => {
+                    warn!(%error, task = %update.attempt, "the job master is gone");
+                    return Event::Told;
+                }
+                Err(_) => {
+                    tokio::time::sleep(delay).await;
+                    delay = (delay * 2).min(BACKOFF.1);
+                }
+            }
+        }
+    }
+    Event::Told
+}
