@@ -105,13 +105,17 @@ impl SlotManager {
             Event::Refused { instance, slot_id, allocation_id, reason } => {
                 self.apply(now, instance, &slot_id, SlotInput::Refused(allocation_id), Some(reason));
             }
-            Event::WorkerStarted { resource_id } => self.worker_started(now, resource_id),
+            Event::WorkerStarted { resource_id } => {
+                let known =
+                    self.slots.executor(&resource_id).is_some() || self.workers.is_releasing(&resource_id);
+                self.workers.started(now, resource_id, known);
+            }
             Event::WorkerStartFailed { reason } => {
-                self.workers.take_requested();
+                self.workers.start_failed();
                 self.workers.failed(now, reason, &self.options);
             }
             Event::WorkerTerminated { resource_id, reason } => {
-                if self.workers.take_releasing(&resource_id) {
+                if self.workers.ended(&resource_id) {
                     // As wanted.
                 } else if self.workers.take_starting(&resource_id) {
                     let reason = format!("worker {resource_id} ended before it registered: {reason}");
@@ -175,25 +179,16 @@ impl SlotManager {
             return;
         }
         let replaced = self.slots.remove(&resource_id);
-        let expected = match &replaced {
-            Some(executor) => executor.expected,
-            None => match self.count_off(now, &resource_id, report) {
-                Some(expected) => expected,
-                None if self.exceeds_limit(report.len()) => {
-                    let reason = format!(
-                        "its {} slots exceed slotmanager.number-of-slots.max or the most workers",
-                        report.len()
-                    );
-                    self.release(&resource_id, reason, actions);
-                    return;
-                }
-                None => false,
-            },
-        };
-        self.slots.register(now, instance, resource_id.clone(), report);
-        if let Some(executor) = self.slots.executor_mut(&resource_id) {
-            executor.expected = expected;
+        let awaited = replaced.is_some() || self.count_off(now, &resource_id, report);
+        if !awaited && self.exceeds_limit(report.len()) {
+            let reason = format!(
+                "its {} slots exceed slotmanager.number-of-slots.max or the most workers",
+                report.len()
+            );
+            self.release(&resource_id, reason, actions);
+            return;
         }
+        self.slots.register(now, instance, resource_id.clone(), report);
         // What the former instance was asked and did not answer is asked again,
         // unless the new one knows of it.
         let unanswered = replaced.into_iter().flat_map(|executor| executor.slots.into_values());
@@ -207,14 +202,9 @@ impl SlotManager {
         }
     }
 
-    /// Counts a worker that is coming off for the one that registers. None if
-    /// none was coming that matches; else whether its start has yet to be told.
-    fn count_off(
-        &mut self,
-        now: Duration,
-        resource_id: &ResourceId,
-        report: &[ReportedSlot],
-    ) -> Option<bool> {
+    /// Counts a worker that is coming off for the one that registers; false if
+    /// none was coming that matches.
+    fn count_off(&mut self, now: Duration, resource_id: &ResourceId, report: &[ReportedSlot]) -> bool {
         let wanted = self.options.worker;
         let exact = report.len() == wanted.slots as usize && report.iter().all(|s| s.profile == wanted.slot);
         if self.workers.take_starting(resource_id) {
@@ -228,21 +218,9 @@ impl SlotManager {
                 );
                 self.workers.failed(now, reason, &self.options);
             }
-            return Some(true);
+            return true;
         }
-        (exact && self.workers.take_requested()).then_some(true)
-    }
-
-    fn worker_started(&mut self, now: Duration, resource_id: ResourceId) {
-        match self.slots.executor_mut(&resource_id) {
-            // It registered before its start was told and was counted off then.
-            Some(executor) if executor.expected => {}
-            Some(executor) => {
-                executor.expected = true;
-                self.workers.take_requested();
-            }
-            None => self.workers.started(now, resource_id),
-        }
+        exact && self.workers.take_early(resource_id)
     }
 
     fn request(&mut self, now: Duration, request: SlotRequest, actions: &mut Vec<Action>) {

@@ -24,13 +24,18 @@ pub(crate) struct Numbers {
 impl Numbers {
     fn cluster(&self) -> String {
         let mut text = format!(
-            "the cluster has {} of {} free on {}, {} starting with {} each",
+            "the cluster has {} of {} free on {}",
             self.free,
             count(self.slots as u64, "slot"),
             count(self.workers as u64, "worker"),
-            count(u64::from(self.coming), "worker"),
-            count(u64::from(self.slots_per_worker), "slot"),
         );
+        if self.coming > 0 {
+            let each = count(u64::from(self.slots_per_worker), "slot");
+            text.push_str(&format!(
+                ", {} with {each} each on the way",
+                count(u64::from(self.coming), "worker")
+            ));
+        }
         match self.max_workers {
             Some(0) => text.push_str(", and starts none by itself"),
             Some(max) => text.push_str(&format!(", at most {}", count(u64::from(max), "worker"))),
@@ -47,7 +52,7 @@ impl Numbers {
 
     fn details(&self) -> Option<String> {
         let mut lines = Vec::new();
-        if let Some(reason) = &self.last_start_failure {
+        if let Some(reason) = self.last_start_failure.as_deref().filter(|reason| reason.contains('\n')) {
             lines.push(format!("the last worker that did not start: {reason}"));
         }
         if let Some(reason) = &self.last_refusal {

@@ -69,8 +69,6 @@ pub(crate) struct Slot {
 pub(crate) struct TaskExecutor {
     pub(crate) instance: InstanceId,
     pub(crate) slots: BTreeMap<u32, Slot>,
-    /// Whether a worker that was asked for was counted off for this one.
-    pub(crate) expected: bool,
     free: usize,
     pub(crate) idle_since: Option<Duration>,
 }
@@ -99,10 +97,6 @@ impl Slots {
 
     pub(crate) fn executor(&self, resource_id: &ResourceId) -> Option<&TaskExecutor> {
         self.executors.get(resource_id)
-    }
-
-    pub(crate) fn executor_mut(&mut self, resource_id: &ResourceId) -> Option<&mut TaskExecutor> {
-        self.executors.get_mut(resource_id)
     }
 
     pub(crate) fn resource_of(&self, instance: InstanceId) -> Option<&ResourceId> {
@@ -146,13 +140,7 @@ impl Slots {
         report: &[ReportedSlot],
     ) {
         self.by_instance.insert(instance, resource_id.clone());
-        let executor = TaskExecutor {
-            instance,
-            slots: BTreeMap::new(),
-            expected: false,
-            free: 0,
-            idle_since: Some(now),
-        };
+        let executor = TaskExecutor { instance, slots: BTreeMap::new(), free: 0, idle_since: Some(now) };
         self.executors.insert(resource_id.clone(), executor);
         for slot in report {
             self.add_slot(&resource_id, slot);
@@ -331,6 +319,7 @@ mod tests {
             unclear      + reported free  -> free
             unclear      + reported a     -> allocated a
             unclear      + reported b     -> allocated b
-        "#]].assert_eq(&table);
+        "#]]
+        .assert_eq(&table);
     }
 }

@@ -15,6 +15,8 @@ pub(crate) struct Workers {
     requested: u32,
     /// Named and not registered; since when.
     starting: BTreeMap<ResourceId, Duration>,
+    /// Registered, and counted off, before their start was told.
+    early: BTreeSet<ResourceId>,
     /// Told to end, and not known to have ended.
     releasing: BTreeSet<ResourceId>,
     /// When starting failed within the last minute.
@@ -33,17 +35,31 @@ impl Workers {
         self.requested += 1;
     }
 
-    /// One of the requested has its name.
-    pub(crate) fn started(&mut self, now: Duration, resource_id: ResourceId) {
+    /// One of the requested has its name; `known` if it is registered already,
+    /// or was and is to end.
+    pub(crate) fn started(&mut self, now: Duration, resource_id: ResourceId, known: bool) {
+        if self.early.remove(&resource_id) {
+            return;
+        }
         self.requested = self.requested.saturating_sub(1);
-        self.starting.insert(resource_id, now);
+        if !known {
+            self.starting.insert(resource_id, now);
+        }
     }
 
-    /// One of the requested has registered before its start was told.
-    pub(crate) fn take_requested(&mut self) -> bool {
-        let any = self.requested > 0;
+    /// One of the requested will not come.
+    pub(crate) fn start_failed(&mut self) {
         self.requested = self.requested.saturating_sub(1);
-        any
+    }
+
+    /// Takes one that registers for one of the requested, if there are any.
+    pub(crate) fn take_early(&mut self, resource_id: &ResourceId) -> bool {
+        if self.requested == 0 {
+            return false;
+        }
+        self.requested -= 1;
+        self.early.insert(resource_id.clone());
+        true
     }
 
     pub(crate) fn take_starting(&mut self, resource_id: &ResourceId) -> bool {
@@ -58,8 +74,9 @@ impl Workers {
         self.releasing.contains(resource_id)
     }
 
-    /// Whether the end of this worker was wanted.
-    pub(crate) fn take_releasing(&mut self, resource_id: &ResourceId) -> bool {
+    /// It has ended. Gives whether that was wanted.
+    pub(crate) fn ended(&mut self, resource_id: &ResourceId) -> bool {
+        self.early.remove(resource_id);
         self.releasing.remove(resource_id)
     }
 
