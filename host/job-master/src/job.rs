@@ -364,6 +364,9 @@ impl Job {
                 Action::ReleaseSlots { requests, cause } => {
                     self.todo.push_back(Todo::Pool(slot_pool::Event::Release { requests, cause }));
                 }
+                Action::AbandonSlots { requests, cause } => {
+                    self.todo.push_back(Todo::Pool(slot_pool::Event::Abandon { requests, cause }));
+                }
                 Action::RequestSlots(requests) => {
                     let requests = requests.into_iter().map(|id| self.new_request(id)).collect();
                     self.todo.push_back(Todo::Pool(slot_pool::Event::Request(requests)));

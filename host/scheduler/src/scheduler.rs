@@ -87,6 +87,11 @@ pub enum Action {
         requests: Vec<SlotRequestId>,
         cause: Failure,
     },
+    /// The same, but tasks may still run in them.
+    AbandonSlots {
+        requests: Vec<SlotRequestId>,
+        cause: Failure,
+    },
     RequestSlots(Vec<SlotRequestId>),
     SubmitTasks {
         resource_id: ResourceId,
@@ -164,6 +169,7 @@ struct Outbox {
     superseded: Vec<Committable>,
     releases: Vec<SlotRequestId>,
     release_cause: Option<Failure>,
+    abandoned: Option<(Vec<SlotRequestId>, Failure)>,
     requests: Vec<SlotRequestId>,
     submits: BTreeMap<ResourceId, Vec<SubtaskIndex>>,
     last: Vec<Action>,
@@ -527,6 +533,9 @@ impl Scheduler {
                 .release_cause
                 .unwrap_or_else(|| Failure::new(ErrorCode::Internal, "the job needs the slot no more"));
             actions.push(Action::ReleaseSlots { requests: out.releases, cause });
+        }
+        if let Some((requests, cause)) = out.abandoned {
+            actions.push(Action::AbandonSlots { requests, cause });
         }
         if !out.requests.is_empty() {
             actions.push(Action::RequestSlots(out.requests));

@@ -51,6 +51,12 @@ pub enum Event {
         requests: Vec<SlotRequestId>,
         cause: Failure,
     },
+    /// The same, but something may still run in the slots: no other request
+    /// gets them.
+    Abandon {
+        requests: Vec<SlotRequestId>,
+        cause: Failure,
+    },
     ResourceManagerConnected,
     ResourceManagerDisconnected,
     TaskExecutorRegistered(ResourceId),
@@ -145,7 +151,8 @@ impl SlotPool {
     pub fn step(&mut self, now: Duration, event: Event) -> Vec<Action> {
         match event {
             Event::Request(requests) => self.request(now, requests),
-            Event::Release { requests, cause } => self.release(now, requests, cause),
+            Event::Release { requests, cause } => self.release(now, requests, cause, true),
+            Event::Abandon { requests, cause } => self.release(now, requests, cause, false),
             Event::ResourceManagerConnected => self.connect(),
             Event::ResourceManagerDisconnected => {
                 self.connected = false;
@@ -292,7 +299,13 @@ impl SlotPool {
         Fulfilled { request, allocation_id, resource_id: slot.resource_id.clone() }
     }
 
-    fn release(&mut self, now: Duration, requests: Vec<SlotRequestId>, cause: Failure) -> Vec<Action> {
+    fn release(
+        &mut self,
+        now: Duration,
+        requests: Vec<SlotRequestId>,
+        cause: Failure,
+        reusable: bool,
+    ) -> Vec<Action> {
         let requests: BTreeSet<_> = requests.into_iter().collect();
         let mut actions = Vec::new();
         for request in &requests {
@@ -310,14 +323,17 @@ impl SlotPool {
             .collect();
         let mut fulfilled = Vec::new();
         for allocation_id in released {
-            let slot = self.slots.get_mut(&allocation_id).expect("the id was found in the pool");
-            slot.user = SlotUser::Nobody { until: now };
-            let (done, cancel) = self.serve_with(allocation_id);
-            fulfilled.extend(done.clone());
-            actions.extend(cancel);
-            if done.is_none() {
-                actions.extend(self.free(allocation_id, &cause));
+            if reusable {
+                let slot = self.slots.get_mut(&allocation_id).expect("the id was found in the pool");
+                slot.user = SlotUser::Nobody { until: now };
+                let (done, cancel) = self.serve_with(allocation_id);
+                actions.extend(cancel);
+                if let Some(done) = done {
+                    fulfilled.push(done);
+                    continue;
+                }
             }
+            actions.extend(self.free(allocation_id, &cause));
         }
         push_fulfilled(&mut actions, fulfilled);
         actions

@@ -57,7 +57,7 @@ mod tests {
         assert_eq!(assigner.next(0).map(|s| s.index), Some(0));
         assert_eq!(assigner.next(1).map(|s| s.index), Some(1));
         assert_eq!(drain(&mut assigner, 0), [2]);
-        assert_eq!(drain(&mut assigner, 1), []);
+        assert_eq!(drain(&mut assigner, 1), Vec::<u32>::new());
     }
 
     #[test]

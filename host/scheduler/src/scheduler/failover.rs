@@ -172,15 +172,14 @@ impl Scheduler {
                 .filter_map(|index| self.slots.slot(self.slots.slot_of(*index)).request())
                 .collect();
             let requests: Vec<_> = requests.into_iter().collect();
-            self.out.releases.extend(&requests);
-            self.out.release_cause = Some(cause.clone());
-            self.slots_failed(now, &requests, cause.clone());
-            // Their slot may be gone already.
+            // Their slot may be gone already, hence each of them by itself; and
+            // before the slots, whose failure may start new attempts.
             for index in overdue {
-                if !self.graph.subtask(index).current.state.is_terminal() {
-                    self.transition(index, ExecutionState::Failed);
-                }
+                self.transition(index, ExecutionState::Failed);
+                self.graph.current_mut(index).failure = Some(cause.clone());
             }
+            self.out.abandoned = Some((requests.clone(), cause.clone()));
+            self.slots_failed(now, &requests, cause);
         }
         self.go_on(now);
     }
