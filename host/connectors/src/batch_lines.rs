@@ -1,11 +1,9 @@
 //! Lines to batches of one `utf8` column and back, in one pass each; the
 //! layout is that of `proto/batch.md`.
 
-use crate::invalid;
+use crate::{invalid, newlines};
 use bytes::Bytes;
 use heddle_model::failure::{ErrorCode, Failure};
-use memchr::memchr_iter;
-use std::borrow::Cow;
 
 const MAGIC: u32 = 0x3142_4448;
 const HEADER: usize = 24;
@@ -13,35 +11,42 @@ const PADDING: usize = 16;
 /// Header and directory of a batch with one `utf8` column.
 const FRONT: usize = HEADER + 2 * 8;
 
-/// Makes a batch of whole lines: each ends with `\n`, which is dropped, with
-/// the `\r` before it. Invalid UTF-8 becomes U+FFFD. There is a line at least,
-/// and no more than a batch may have.
-pub(crate) fn encode(lines: &[u8]) -> Bytes {
-    let repaired;
-    let lines = if std::str::from_utf8(lines).is_ok() {
-        lines
-    } else {
+/// Makes batches of lines.
+#[derive(Default)]
+pub(crate) struct Encoder {
+    /// Positions of newlines; kept for its memory.
+    newlines: Vec<u32>,
+}
+
+impl Encoder {
+    /// Makes a batch of whole lines: each ends with `\n`, which is dropped,
+    /// with the `\r` before it. Invalid UTF-8 becomes U+FFFD. There is a line
+    /// at least, and no more than a batch may have.
+    pub(crate) fn encode(&mut self, lines: &[u8]) -> Bytes {
+        if std::str::from_utf8(lines).is_ok() {
+            return self.encode_valid(lines);
+        }
         // A newline is never part of an invalid sequence, so that the lines
         // can be mended all at once.
-        repaired = match String::from_utf8_lossy(lines) {
-            Cow::Borrowed(text) => text.to_owned(),
-            Cow::Owned(text) => text,
-        };
-        repaired.as_bytes()
-    };
-    let rows = memchr_iter(b'\n', lines).count();
-    let mut batch = vec![0; FRONT + rows * 4 + lines.len() + PADDING];
-    let (front, text) = batch.split_at_mut(FRONT + rows * 4);
-    let length = compact(lines, &mut front[FRONT..], text);
-
-    let total = FRONT + rows * 4 + length + PADDING;
-    let words = [MAGIC, rows as u32, 0, 1, total as u32, 0];
-    let directory = [FRONT, rows * 4, FRONT + rows * 4, length].map(|word| word as u32);
-    for (place, word) in front.chunks_exact_mut(4).zip(words.into_iter().chain(directory)) {
-        place.copy_from_slice(&word.to_le_bytes());
+        self.encode_valid(String::from_utf8_lossy(lines).as_bytes())
     }
-    batch.truncate(total);
-    Bytes::from(batch)
+
+    fn encode_valid(&mut self, lines: &[u8]) -> Bytes {
+        let newlines = newlines::positions(lines, &mut self.newlines);
+        let rows = newlines.len();
+        let mut batch = vec![0; FRONT + rows * 4 + lines.len() + PADDING];
+        let (front, text) = batch.split_at_mut(FRONT + rows * 4);
+        let length = compact(lines, newlines, &mut front[FRONT..], text);
+
+        let total = FRONT + rows * 4 + length + PADDING;
+        let words = [MAGIC, rows as u32, 0, 1, total as u32, 0];
+        let directory = [FRONT, rows * 4, FRONT + rows * 4, length].map(|word| word as u32);
+        for (place, word) in front.chunks_exact_mut(4).zip(words.into_iter().chain(directory)) {
+            place.copy_from_slice(&word.to_le_bytes());
+        }
+        batch.truncate(total);
+        Bytes::from(batch)
+    }
 }
 
 /// Short lines are copied in steps of this many bytes.
@@ -49,9 +54,10 @@ const STEP: usize = 32;
 
 /// Copies lines without their ends one behind the other, and notes where each
 /// ends; gives the number of bytes. `text` is longer than `lines`.
-fn compact(lines: &[u8], ends: &mut [u8], text: &mut [u8]) -> usize {
+fn compact(lines: &[u8], newlines: &[u32], ends: &mut [u8], text: &mut [u8]) -> usize {
     let (mut start, mut written) = (0, 0);
-    for (newline, end) in memchr_iter(b'\n', lines).zip(ends.chunks_exact_mut(4)) {
+    for (newline, end) in newlines.iter().zip(ends.chunks_exact_mut(4)) {
+        let newline = *newline as usize;
         let mut length = newline - start;
         if length > 0 && lines[newline - 1] == b'\r' {
             length -= 1;
@@ -114,7 +120,7 @@ mod tests {
     use super::*;
 
     fn decoded(lines: &[u8]) -> Vec<String> {
-        let batch = encode(lines);
+        let batch = Encoder::default().encode(lines);
         super::lines(&batch).unwrap().map(|line| String::from_utf8(line.to_vec()).unwrap()).collect()
     }
 
@@ -136,7 +142,7 @@ mod tests {
     fn a_foreign_batch_is_refused() {
         assert!(lines(b"").is_err());
         assert!(lines(&[0; 100]).is_err());
-        let mut batch = encode(b"a\nb\n").to_vec();
+        let mut batch = Encoder::default().encode(b"a\nb\n").to_vec();
         batch[28..32].copy_from_slice(&u32::MAX.to_le_bytes());
         assert!(lines(&batch).is_err());
     }

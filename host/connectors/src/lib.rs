@@ -9,6 +9,7 @@
 mod batch_lines;
 mod collect;
 mod committable;
+mod newlines;
 mod print;
 mod registry;
 mod sink;

@@ -1,8 +1,10 @@
 //! A measurement, not run by default:
 //! `HEDDLE_TEXT=<folder> cargo test --release -p heddle-connectors --test throughput -- --ignored --nocapture`
 
-use heddle_connectors::{SourceReader, enumerate_splits};
+use heddle_connectors::{Console, SinkWriter, SourceReader, enumerate_splits, prepare_sink, publish_sink};
+use heddle_model::id::{ExecutionAttemptId, JobId, VertexId};
 use heddle_model::plan::ConnectorSpec;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Seconds that the process has computed, in the kernel too.
@@ -11,6 +13,55 @@ fn cpu_seconds() -> f64 {
     let fields: Vec<&str> = text.rsplit(')').next().unwrap().split_whitespace().collect();
     let ticks = |index: usize| fields[index].parse::<f64>().unwrap();
     (ticks(11) + ticks(12)) / 100.0
+}
+
+struct NoConsole;
+
+impl Console for NoConsole {
+    fn write(&self, _: &str) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Copies the text, as a job of a source and a sink would.
+#[test]
+#[ignore = "a measurement"]
+fn text_files_to_text_files() {
+    let path = std::env::var("HEDDLE_TEXT").expect("HEDDLE_TEXT names a file or a folder");
+    let source = ConnectorSpec { name: "text-files".into(), options: vec![("path".into(), path)] };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    let mut batches = Vec::new();
+    runtime.block_on(async {
+        let mut reader = SourceReader::open(&source, 32 * 1024).unwrap();
+        for split in enumerate_splits(&source, 1).unwrap() {
+            reader.start(&split).await.unwrap();
+            while let Some(batch) = reader.next_batch().await.unwrap() {
+                batches.push(batch);
+            }
+        }
+    });
+    let bytes: usize = batches.iter().map(bytes::Bytes::len).sum();
+    for _ in 0..3 {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_str().unwrap().to_owned();
+        let sink = ConnectorSpec { name: "text-files".into(), options: vec![("path".into(), path)] };
+        let job_id = JobId(1);
+        let attempt = ExecutionAttemptId { job_id, vertex_id: VertexId(1), subtask: 0, attempt: 0 };
+        prepare_sink(&sink, job_id).unwrap();
+        let began = (Instant::now(), cpu_seconds());
+        let committable = runtime.block_on(async {
+            let mut writer = SinkWriter::open(&sink, 1, 1, attempt, Arc::new(NoConsole)).await.unwrap();
+            for batch in &batches {
+                writer.write(batch).await.unwrap();
+            }
+            let wall = began.0.elapsed().as_secs_f64();
+            println!("written at {:.2} GB/s by the clock", bytes as f64 / wall / 1e9);
+            writer.finish().await.unwrap()
+        });
+        let cpu = cpu_seconds() - began.1;
+        println!("with fsync {:?}, {:.2} GB/s of CPU time", began.0.elapsed(), bytes as f64 / cpu / 1e9);
+        publish_sink(&sink, job_id, &[committable]).unwrap();
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@
 //! there on the pieces are one stream of lines, in which files do not matter.
 
 use super::splits::{Piece, Split};
-use crate::batch_lines;
+use crate::batch_lines::Encoder;
 use crate::{invalid, io_failed};
 use bytes::Bytes;
 use heddle_model::failure::Failure;
@@ -46,8 +46,11 @@ pub(crate) struct SplitReader {
     max_line_length: usize,
     pieces: VecDeque<Piece>,
     open: Option<OpenFile>,
-    /// Bytes that were read and are not in a batch yet; they begin with a line.
+    /// Its first `filled` bytes were read and are not in a batch yet; they
+    /// begin with a line. The rest is room that was cleared once.
     buffer: Vec<u8>,
+    filled: usize,
+    encoder: Encoder,
     read_size: usize,
     /// The file that was opened last, for messages.
     last_path: PathBuf,
@@ -61,6 +64,8 @@ impl SplitReader {
             pieces: VecDeque::new(),
             open: None,
             buffer: Vec::new(),
+            filled: 0,
+            encoder: Encoder::default(),
             read_size: FIRST_READ_SIZE,
             last_path: PathBuf::new(),
         }
@@ -75,7 +80,7 @@ impl SplitReader {
     }
 
     pub(crate) fn is_at_end(&self) -> bool {
-        self.pieces.is_empty() && self.open.is_none() && self.buffer.is_empty()
+        self.pieces.is_empty() && self.open.is_none() && self.filled == 0
     }
 
     /// Reads on and gives the batches that became full; at the end of the
@@ -92,13 +97,20 @@ impl SplitReader {
                 files += 1;
             }
             if let Some(open) = &mut self.open {
-                let before = self.buffer.len();
-                let at_end = fill(open, &mut self.buffer, wanted)?;
-                wanted = wanted.saturating_sub((self.buffer.len() - before).max(1));
-                if at_end {
+                let length = open.left().min(wanted as u64) as usize;
+                // One byte more, for the newline that a last line may lack.
+                if self.buffer.len() < self.filled + length + 1 {
+                    self.buffer.resize(self.filled + length + 1, 0);
+                }
+                let read = open.read(&mut self.buffer[self.filled..][..length])?;
+                self.filled += read;
+                wanted = wanted.saturating_sub(read.max(1));
+                // Fewer bytes than asked for: the file ends here.
+                if open.left() == 0 || read < length {
                     self.open = None;
-                    if self.buffer.last().is_some_and(|byte| *byte != b'\n') {
-                        self.buffer.push(b'\n');
+                    if self.filled > 0 && self.buffer[self.filled - 1] != b'\n' {
+                        self.buffer[self.filled] = b'\n';
+                        self.filled += 1;
                     }
                 }
             }
@@ -110,8 +122,8 @@ impl SplitReader {
         let last = self.pieces.is_empty() && self.open.is_none();
         let mut batches = Vec::new();
         let mut start = 0;
-        while start < self.buffer.len() {
-            let rest = &self.buffer[start..];
+        while start < self.filled {
+            let rest = &self.buffer[start..self.filled];
             if rest.len() < self.batch_size && !last {
                 break;
             }
@@ -128,11 +140,13 @@ impl SplitReader {
             if lines.len() > self.max_line_length {
                 self.check_lines(lines)?;
             }
-            batches.push(batch_lines::encode(lines));
+            batches.push(self.encoder.encode(lines));
             start += lines.len();
         }
-        self.buffer.drain(..start);
-        if last && self.buffer.is_empty() && self.buffer.capacity() > 4 * READ_SIZE {
+        self.buffer.copy_within(start..self.filled, 0);
+        self.filled -= start;
+        // A long line's memory is not kept for the next split.
+        if self.filled == 0 && self.buffer.len() > 4 * READ_SIZE {
             self.buffer = Vec::new();
         }
         Ok(batches)
@@ -163,18 +177,18 @@ fn read_failed(path: &Path, error: &io::Error) -> Failure {
     io_failed(format!("the input `{}` cannot be read: {error}", path.display()))
 }
 
-/// Appends up to `wanted` bytes; whether the piece is at its end.
-fn fill(open: &mut OpenFile, buffer: &mut Vec<u8>, wanted: usize) -> Result<bool, Failure> {
-    let left = open.end - open.position;
-    let wanted = left.min(wanted as u64) as usize;
-    let before = buffer.len();
-    buffer.resize(before + wanted, 0);
-    let read = read_at(&open.file, &mut buffer[before..], open.position)
-        .map_err(|error| read_failed(&open.path, &error))?;
-    buffer.truncate(before + read);
-    open.position += read as u64;
-    // Fewer bytes than asked for: the file was cut off meanwhile.
-    Ok(open.position == open.end || read < wanted)
+impl OpenFile {
+    fn left(&self) -> u64 {
+        self.end - self.position
+    }
+
+    /// Fills the buffer unless the file ends before.
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
+        let read =
+            read_at(&self.file, buffer, self.position).map_err(|error| read_failed(&self.path, &error))?;
+        self.position += read as u64;
+        Ok(read)
+    }
 }
 
 /// Fills the buffer unless the file ends before.
@@ -236,6 +250,7 @@ fn behind_newline(file: &File, position: u64, limit: u64) -> io::Result<Option<u
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::batch_lines;
     use proptest::prelude::*;
     use std::io::Write;
 
