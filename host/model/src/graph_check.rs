@@ -258,7 +258,8 @@ fn cycle(by_id: &BTreeMap<TransformationId, &Transformation>, ordered: &[Transfo
     let mut at = *by_id.keys().find(|id| stuck(id)).expect("something could not be ordered");
     let mut path = Vec::new();
     let mut seen = BTreeMap::new();
-    while seen.insert(at, path.len()).is_none() {
+    while !seen.contains_key(&at) {
+        seen.insert(at, path.len());
         path.push(at);
         // Whatever is stuck has an input that is stuck.
         at = *by_id[&at].inputs.iter().find(|id| stuck(id)).expect("a stuck input");
@@ -297,7 +298,7 @@ fn check_types(
         }
         TransformationKind::ConnectorSink(spec) => {
             let text = Some(ElementType::text());
-            for input in inputs().filter(|input| input.output != text) {
+            if let Some(input) = inputs().find(|input| input.output != text) {
                 let why = format_args!(
                     "of connector '{}' takes {}, but {} gives out {}; map the elements to text first",
                     spec.name,

@@ -26,7 +26,8 @@ pub struct ChainedOperator {
     pub keyed: bool,
 }
 
-/// An edge inside a chain.
+/// An edge inside a chain. Those to a connector sink stand here and, as what
+/// the guest emits to, in the vertex's outputs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChainEdge {
     pub producer: TransformationId,

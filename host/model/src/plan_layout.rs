@@ -88,7 +88,7 @@ impl Grid {
             // Each arrow that ends here gets a slot with its label beside it.
             let into: Vec<_> = links.iter().filter(|link| link.to == index).collect();
             let labels: usize = into.iter().map(|link| slot_width(&link.label)).sum();
-            let needed = if into.len() == 1 { 2 * labels } else { labels + 2 };
+            let needed = if into.len() == 1 { 2 * labels + 2 } else { labels + 2 };
             let out = links.iter().filter(|link| link.from == index).count();
             let width = size.width.max(needed).max(2 * out + 3);
             items.push(Item { index: Some(index), width, height: size.height, left: 0 });

@@ -83,11 +83,14 @@ fn cut(text: &str, most: usize) -> String {
 
 /// What stands in the box of a chain: its operators, then how it runs.
 fn lines_of(vertex: &JobVertex) -> Vec<String> {
-    let names: BTreeMap<_, _> =
-        vertex.operators.iter().map(|op| (op.transformation, op.name.as_str())).collect();
+    let mut names: BTreeMap<_, _> =
+        vertex.operators.iter().map(|op| (op.transformation, op.name.clone())).collect();
     let mut behind: BTreeMap<TransformationId, Vec<TransformationId>> = BTreeMap::new();
     for edge in &vertex.chain_edges {
         behind.entry(edge.producer).or_default().push(edge.consumer);
+        if let (Some(tag), Some(name)) = (&edge.side_output, names.get_mut(&edge.consumer)) {
+            *name = format!("({}) {name}", cut(tag, MAX_TAG));
+        }
     }
     let mut lines = Vec::new();
     let head = vertex.operators.first().map(|head| (head.transformation, String::new(), String::new()));
@@ -97,7 +100,8 @@ fn lines_of(vertex: &JobVertex) -> Vec<String> {
             lines.push(format!("… and {} more", vertex.operators.len() - MAX_LINES));
             break;
         }
-        lines.push(cut(&format!("{own}{}", names.get(&id).copied().unwrap_or_default()), MAX_TEXT));
+        lines
+            .push(cut(&format!("{own}{}", names.get(&id).map(String::as_str).unwrap_or_default()), MAX_TEXT));
         match behind.get(&id).map(Vec::as_slice).unwrap_or_default() {
             // A run of operators stays at its indentation; only branches indent.
             [only] => stack.push((*only, format!("{indent}→ "), indent)),

@@ -142,7 +142,8 @@ impl StreamGraph {
             bounded: true,
             chaining_enabled: settings.chaining_enabled,
         };
-        let mut builder = Builder { plan: &plan, settings, index: BTreeMap::new(), edge_bytes: 0 };
+        let mut builder =
+            Builder { plan: &plan, settings, index: BTreeMap::new(), tags: BTreeMap::new(), edge_bytes: 0 };
         for id in &plan.order {
             let transformation = plan.by_id[id];
             if !is_virtual(transformation) {
@@ -231,10 +232,12 @@ struct Builder<'a> {
     settings: &'a GraphSettings,
     /// Index of each node.
     index: BTreeMap<TransformationId, usize>,
+    /// The first side output that read a tag of an operator.
+    tags: BTreeMap<(TransformationId, &'a str), &'a Transformation>,
     edge_bytes: usize,
 }
 
-impl Builder<'_> {
+impl<'a> Builder<'a> {
     fn add(
         &mut self,
         graph: &mut StreamGraph,
@@ -353,10 +356,22 @@ impl Builder<'_> {
             let why = format_args!("makes the graph too large: {MAX_EDGE_BYTES} bytes of element types");
             return Err(invalid(to, why));
         }
-        let side_output = side.and_then(|side| match &side.kind {
-            TransformationKind::SideOutput(tag) => Some(tag.clone()),
-            _ => None,
-        });
+        let mut side_output = None;
+        if let Some((side, TransformationKind::SideOutput(tag))) = side.map(|side| (side, &side.kind)) {
+            side_output = Some(tag.clone());
+            let first = *self.tags.entry((source.id, tag)).or_insert(side);
+            if first.output != side.output {
+                let message = format!(
+                    "{} reads {element}, but {} reads the same tag {} of {} as {}; give the tag one type",
+                    label(side),
+                    label(first),
+                    quoted(tag),
+                    label(from),
+                    first.output.as_ref().map(ElementType::to_string).unwrap_or_default(),
+                );
+                return Err(Failure::new(ErrorCode::SchemaMismatch, message));
+            }
+        }
         Ok(StreamEdge {
             source: source.id,
             target: target.id,
