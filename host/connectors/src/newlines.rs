@@ -18,9 +18,8 @@ pub(crate) fn positions<'a>(text: &[u8], found: &'a mut Vec<u32>) -> &'a [u32] {
         if found.len() < count + BLOCK {
             found.resize((count + BLOCK) * 2, 0);
         }
-        let mut places = found[count..count + BLOCK].as_chunks_mut::<STEP>().0.iter_mut();
         let mut written = 0;
-        while let Some(places) = places.next() {
+        for places in found[count..count + BLOCK].as_chunks_mut::<STEP>().0 {
             for place in places {
                 *place = (index * BLOCK) as u32 + mask.trailing_zeros();
                 mask &= mask.wrapping_sub(1);

@@ -177,9 +177,12 @@ mod tests {
         }
     }
 
+    /// Connector, options, whether as a source, what is said.
+    type Case = (&'static str, &'static [(&'static str, &'static str)], bool, &'static str);
+
     #[test]
     fn each_mistake_has_one_clear_line() {
-        let table: &[(&str, &[(&str, &str)], bool, &str)] = &[
+        let table: &[Case] = &[
             ("text-files", &[("path", "data")], true, "fine"),
             ("text-files", &[("path", "data"), ("max-line-length", "1 MiB")], true, "fine"),
             ("text-files", &[("path", "out"), ("overwrite", "true")], false, "fine"),

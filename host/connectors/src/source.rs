@@ -10,6 +10,9 @@ use std::collections::VecDeque;
 use std::fmt;
 use tokio::task::JoinHandle;
 
+/// The reader comes back with what it read.
+type Piece = (SplitReader, Result<Vec<Bytes>, Failure>);
+
 /// Reads splits off the worker threads, one piece of input ahead: while a
 /// task works on the batches of one piece, the next one is read.
 pub struct SourceReader {
@@ -18,7 +21,7 @@ pub struct SourceReader {
     ready: VecDeque<Bytes>,
     /// The piece that is being read. A blocking job ends by itself after one
     /// piece; it never waits for the task.
-    reading: Option<JoinHandle<(SplitReader, Result<Vec<Bytes>, Failure>)>>,
+    reading: Option<JoinHandle<Piece>>,
     /// Kept between splits for its buffer.
     idle: Option<SplitReader>,
 }

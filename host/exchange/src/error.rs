@@ -43,9 +43,11 @@ impl Error {
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
         match error {
-            Error::PeerGone { ref cause, .. } => {
-                Failure { code: ErrorCode::PeerGone, message: error.to_string(), details: cause.details.clone() }
-            }
+            Error::PeerGone { ref cause, .. } => Failure {
+                code: ErrorCode::PeerGone,
+                message: error.to_string(),
+                details: cause.details.clone(),
+            },
             Error::Memory(failure) => Failure::clone(&failure),
             Error::Released { .. } => Failure::new(ErrorCode::PeerGone, error.to_string()),
             Error::NotRegistered { .. } => Failure::new(ErrorCode::WorkerLost, error.to_string()),

@@ -5,13 +5,15 @@
 //! its producers. Batches are handed over by reference and never looked into.
 //! Nothing here knows tasks, operators or what a batch means.
 
+mod back_pressure;
 mod error;
 mod gate;
 mod manager;
 mod memory;
 mod partition;
 
+pub use back_pressure::BackPressure;
 pub use error::Error;
 pub use gate::{GateEvent, InputGate};
 pub use manager::PartitionManager;
-pub use partition::{BackPressure, Broadcast, ResultPartition, Send, TrySendError};
+pub use partition::{Broadcast, ResultPartition, Send, TrySendError};

@@ -5,6 +5,7 @@
 //! for a channel (batches × batch size) bounds what it holds; a single larger
 //! batch takes the rest from the process's network memory, or fails.
 
+use crate::back_pressure::BackPressure;
 use crate::error::Error;
 use crate::gate::ReadyList;
 use crate::manager::Manager;
@@ -16,10 +17,9 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
 
 /// What travels in a channel.
 #[derive(Debug)]
@@ -438,66 +438,5 @@ impl Future for Broadcast {
             this.current.batch = Some(this.batch.clone());
             this.next += 1;
         }
-    }
-}
-
-/// How long the sends of a partition have waited for room. A cheap handle.
-#[derive(Clone, Debug)]
-pub struct BackPressure(Arc<BlockedTime>);
-
-#[derive(Debug)]
-struct BlockedTime {
-    origin: Instant,
-    /// Waits that ended, nanoseconds.
-    past: AtomicU64,
-    /// When the wait that goes on began, nanoseconds since `origin`.
-    since: AtomicU64,
-    waiting: AtomicU32,
-}
-
-impl Default for BackPressure {
-    fn default() -> Self {
-        Self(Arc::new(BlockedTime {
-            origin: Instant::now(),
-            past: AtomicU64::new(0),
-            since: AtomicU64::new(0),
-            waiting: AtomicU32::new(0),
-        }))
-    }
-}
-
-impl BackPressure {
-    /// Whether a send waits right now.
-    pub fn is_waiting(&self) -> bool {
-        self.0.waiting.load(Ordering::Relaxed) > 0
-    }
-
-    /// The time that sends have waited, the wait that goes on included.
-    /// Waits at the same time count once.
-    pub fn total(&self) -> Duration {
-        let mut nanos = self.0.past.load(Ordering::Relaxed);
-        if self.is_waiting() {
-            nanos += self.0.now().saturating_sub(self.0.since.load(Ordering::Relaxed));
-        }
-        Duration::from_nanos(nanos)
-    }
-
-    fn begin(&self) {
-        if self.0.waiting.fetch_add(1, Ordering::Relaxed) == 0 {
-            self.0.since.store(self.0.now(), Ordering::Relaxed);
-        }
-    }
-
-    fn end(&self) {
-        if self.0.waiting.fetch_sub(1, Ordering::Relaxed) == 1 {
-            let waited = self.0.now().saturating_sub(self.0.since.load(Ordering::Relaxed));
-            self.0.past.fetch_add(waited, Ordering::Relaxed);
-        }
-    }
-}
-
-impl BlockedTime {
-    fn now(&self) -> u64 {
-        self.origin.elapsed().as_nanos() as u64
     }
 }

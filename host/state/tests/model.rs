@@ -7,6 +7,8 @@ use heddle_state::{KeyedStateBackend, ManagedMemory, NO_VALUE};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
+/// Hash and key, value.
+type Entry = ((u32, Vec<u8>), Vec<u8>);
 type Model = BTreeMap<(u32, Vec<u8>), Vec<u8>>;
 
 fn write_key(list: &mut Vec<u8>, hash: u32, key: &[u8]) {
@@ -42,7 +44,7 @@ fn values(mut list: &[u8]) -> Vec<Option<Vec<u8>>> {
 }
 
 /// All entries, in steps of `max_bytes`.
-fn scan(backend: &KeyedStateBackend, state: u32, max_bytes: u32) -> Vec<((u32, Vec<u8>), Vec<u8>)> {
+fn scan(backend: &KeyedStateBackend, state: u32, max_bytes: u32) -> Vec<Entry> {
     let (mut entries, mut cursor) = (Vec::new(), Some(0));
     while let Some(at) = cursor {
         let (list, next) = backend.scan(state, at, max_bytes).unwrap();

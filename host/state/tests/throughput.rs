@@ -37,33 +37,40 @@ fn lists(count: u64, value: Option<u64>) -> Vec<Vec<u8>> {
 #[test]
 #[ignore = "a measurement"]
 fn puts_and_gets() {
+    const ENTRIES: u64 = 4_000_000;
     for count in [10_000, 100_000, 1_000_000, 4_000_000] {
         let (first, second, keys) = (lists(count, Some(1)), lists(count, Some(2)), lists(count, None));
-        for _ in 0..3 {
-            let memory = ManagedMemory::new(4 << 30);
+        let memory = ManagedMemory::new(4 << 30);
+        let mut times = [0.0; 4];
+        let mut bytes = 0;
+        // Small states over and over: the clock is coarse.
+        for _ in 0..ENTRIES / count {
             let mut backend = KeyedStateBackend::new(0..128, 128, memory.clone());
             let state = backend.register(OperatorId(1), "counts").unwrap();
-            let timed = |what: &mut dyn FnMut()| {
-                let began = cpu_time();
-                what();
-                (cpu_time() - began) / count as f64
+            let mut began = cpu_time();
+            let mut lap = |time: &mut f64| {
+                let now = cpu_time();
+                *time += now - std::mem::replace(&mut began, now);
             };
-            let insert = timed(&mut || first.iter().for_each(|list| backend.put_many(state, list).unwrap()));
-            let update = timed(&mut || second.iter().for_each(|list| backend.put_many(state, list).unwrap()));
-            let get = timed(&mut || {
-                keys.iter().for_each(|list| assert!(!backend.get_many(state, list).unwrap().is_empty()))
-            });
-            let scan = timed(&mut || {
-                let mut cursor = Some(0);
-                while let Some(at) = cursor {
-                    cursor = backend.scan(state, at, 64 << 10).unwrap().1;
-                }
-            });
-            let bytes = memory.used() as f64 / count as f64;
-            println!(
-                "{count} keys: insert {insert:.0} ns, update {update:.0} ns, get {get:.0} ns, scan {scan:.0} ns, \
-                 {bytes:.0} bytes an entry"
-            );
+            first.iter().for_each(|list| backend.put_many(state, list).unwrap());
+            lap(&mut times[0]);
+            second.iter().for_each(|list| backend.put_many(state, list).unwrap());
+            lap(&mut times[1]);
+            for list in &keys {
+                assert!(!backend.get_many(state, list).unwrap().is_empty());
+            }
+            lap(&mut times[2]);
+            let mut cursor = Some(0);
+            while let Some(at) = cursor {
+                cursor = backend.scan(state, at, 64 << 10).unwrap().1;
+            }
+            lap(&mut times[3]);
+            bytes = backend.memory() / count;
         }
+        let [insert, update, get, scan] = times.map(|time| time / ENTRIES as f64);
+        println!(
+            "{count} keys: insert {insert:.0} ns, update {update:.0} ns, get {get:.0} ns, scan {scan:.0} ns, \
+             {bytes} bytes an entry"
+        );
     }
 }
