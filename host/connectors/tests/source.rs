@@ -2,6 +2,8 @@
 //! how they are cut, what the reader gives.
 
 use heddle_connectors::{SourceReader, enumerate_splits};
+use heddle_model::batch::{ColumnView, validate};
+use heddle_model::element::Column;
 use heddle_model::plan::ConnectorSpec;
 use std::fs;
 use std::path::Path;
@@ -11,21 +13,11 @@ fn source(path: impl AsRef<Path>) -> ConnectorSpec {
     ConnectorSpec { name: "text-files".into(), options: vec![("path".into(), path)] }
 }
 
-/// The records of a batch of one `utf8` column, as `proto/batch.md` has it.
+/// The records of a batch, after the host's own check.
 fn lines(batch: &[u8]) -> Vec<String> {
-    let word = |at: usize| u32::from_le_bytes(batch[at..at + 4].try_into().unwrap()) as usize;
-    assert_eq!((word(8), word(12), word(16)), (0, 1, batch.len()));
-    let (rows, ends, text) = (word(4), word(24), word(32));
-    assert_eq!(word(28), rows * 4);
-    assert!(text + word(36) + 16 <= batch.len());
-    let mut start = 0;
-    let mut line = |row| {
-        let end = word(ends + 4 * row);
-        let bytes = &batch[text + start..text + end];
-        start = end;
-        String::from_utf8(bytes.to_vec()).unwrap()
-    };
-    (0..rows).map(&mut line).collect()
+    let view = validate(batch, &[Column::Utf8]).expect("a batch of one utf8 column");
+    let ColumnView::Var(column) = view.column(0) else { panic!("a column of text") };
+    column.iter().map(|line| String::from_utf8(line.to_vec()).unwrap()).collect()
 }
 
 async fn read_all(spec: &ConnectorSpec, parallelism: u32) -> Vec<String> {
