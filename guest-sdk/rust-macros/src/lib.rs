@@ -4,6 +4,7 @@
 
 use proc_macro::TokenStream;
 
+mod element;
 mod main_fn;
 
 /// Makes a function the job's `main`: the component that `cargo build
@@ -11,4 +12,14 @@ mod main_fn;
 #[proc_macro_attribute]
 pub fn main(attribute: TokenStream, item: TokenStream) -> TokenStream {
     main_fn::expand(attribute.into(), item.into()).unwrap_or_else(syn::Error::into_compile_error).into()
+}
+
+/// Makes a type with serde an element of streams: `#[derive(Clone, Serialize,
+/// Deserialize, Element)]`.
+///
+/// A struct with a lifetime is a borrowed view: for `struct Access<'a>`, a
+/// stream is a `DataStream<Access<'static>>`, and operators see `Access<'_>`.
+#[proc_macro_derive(Element)]
+pub fn derive_element(item: TokenStream) -> TokenStream {
+    element::expand(item.into()).unwrap_or_else(syn::Error::into_compile_error).into()
 }

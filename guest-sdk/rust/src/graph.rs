@@ -1,15 +1,16 @@
 //! The transformations that `main` makes, each with what builds its operator.
 //! Streams add to it; the runtime takes the plan or the builders out of it.
 
+use crate::counter::Counters;
 use crate::element::{Element, element_type};
 use crate::error::{Error, Result};
+use crate::operator::side_output::SideOutputs;
 use crate::output;
-use crate::push::{Next, fan_out};
+use crate::push::{AnyNext, Next, Typed, fan_out};
 use crate::runtime::bindings::types::{
     Chaining, Partitioner, TaskOutput, Transformation, TransformationKind,
 };
 use crate::runtime::head::Head;
-use std::any::Any;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -17,8 +18,8 @@ use std::rc::Rc;
 /// Builds an operator on top of its outputs.
 pub(crate) type BuildFn = Box<dyn FnOnce(&mut Build<'_>) -> Result<Box<dyn Head>>>;
 
-/// Builds the end of a chain that encodes for an output; a `Next<T>` in a box.
-pub(crate) type EncodeFn = Rc<dyn Fn(&Channels) -> Result<Box<dyn Any>>>;
+/// Builds the end of a chain that encodes for an output.
+pub(crate) type EncodeFn = Rc<dyn Fn(&Channels) -> Result<Box<dyn AnyNext>>>;
 
 /// An output of the task, as an encoder needs it.
 pub(crate) struct Channels {
@@ -30,7 +31,6 @@ pub(crate) struct Channels {
 }
 
 /// What all operators of a subtask may know of it.
-#[derive(Clone, Debug)]
 pub struct SubtaskInfo {
     /// Index of the subtask, from 0.
     pub subtask: u32,
@@ -43,6 +43,7 @@ pub struct SubtaskInfo {
     pub(crate) batch_mode: bool,
     pub(crate) state_cache_size: u64,
     pub(crate) restored: bool,
+    pub(crate) counters: Counters,
 }
 
 /// What an operator is built from.
@@ -50,9 +51,8 @@ pub(crate) struct Build<'b> {
     pub(crate) operator: u32,
     pub(crate) name: &'b str,
     pub(crate) info: Rc<SubtaskInfo>,
-    /// The readers of the operator's output and of its side outputs: boxes of
-    /// `Next<T>`.
-    pub(crate) readers: BTreeMap<Option<String>, Vec<Box<dyn Any>>>,
+    /// The readers of the operator's output and of its side outputs.
+    pub(crate) readers: BTreeMap<Option<String>, Vec<Box<dyn AnyNext>>>,
 }
 
 impl Build<'_> {
@@ -61,10 +61,10 @@ impl Build<'_> {
         self.take(None)
     }
 
-    /// What reads each of the operator's side outputs, by tag.
-    pub(crate) fn side_outputs(&mut self) -> Vec<(String, Vec<Box<dyn Any>>)> {
+    /// What reads each of the operator's side outputs.
+    pub(crate) fn side_outputs(&mut self) -> SideOutputs {
         let readers = std::mem::take(&mut self.readers);
-        readers.into_iter().filter_map(|(tag, readers)| Some((tag?, readers))).collect()
+        SideOutputs::new(readers.into_iter().filter_map(|(tag, readers)| Some((tag?, readers))).collect())
     }
 
     fn take<U: Element>(&mut self, tag: Option<String>) -> Result<Next<U>> {
@@ -72,11 +72,11 @@ impl Build<'_> {
     }
 }
 
-/// One operator out of boxes of `Next<U>`.
-pub(crate) fn typed<U: Element>(readers: Vec<Box<dyn Any>>, name: &str) -> Result<Next<U>> {
+/// One operator out of readers of `U`.
+pub(crate) fn typed<U: Element>(readers: Vec<Box<dyn AnyNext>>, name: &str) -> Result<Next<U>> {
     let readers: Vec<Next<U>> = readers
         .into_iter()
-        .map(|reader| reader.downcast::<Next<U>>().map(|boxed| *boxed))
+        .map(|reader| reader.into_any().downcast::<Typed<U>>().map(|typed| typed.0))
         .collect::<Result<_, _>>()
         .map_err(|_| {
             Error::new(format_args!("the stream behind `{name}` is read as another element type"))
@@ -90,6 +90,8 @@ pub(crate) struct Node {
     /// Encodes what the transformation gives out; for a partition, by its key
     /// or function.
     pub(crate) encode: Option<EncodeFn>,
+    /// Whether it can give out to side outputs.
+    pub(crate) sides: bool,
 }
 
 /// The graph that `main` makes.
@@ -98,7 +100,7 @@ pub(crate) struct Graph {
     pub(crate) nodes: Vec<Node>,
     pub(crate) job_name: Option<String>,
     pub(crate) configuration: Vec<(String, String)>,
-    pub(crate) parallelism: Option<u32>,
+    pub(crate) counters: Counters,
     /// The first mistake that the program made.
     pub(crate) error: Option<Error>,
 }
@@ -113,16 +115,37 @@ pub(crate) struct NewNode {
     kind: TransformationKind,
     inputs: Vec<u32>,
     keyed: bool,
+    sides: bool,
+    parallelism: Option<u32>,
     build: Option<BuildFn>,
 }
 
 impl NewNode {
     pub(crate) fn new(name: &str, kind: TransformationKind, inputs: &[u32]) -> Self {
-        Self { name: name.to_string(), kind, inputs: inputs.to_vec(), keyed: false, build: None }
+        Self {
+            name: name.to_string(),
+            kind,
+            inputs: inputs.to_vec(),
+            keyed: false,
+            sides: false,
+            parallelism: None,
+            build: None,
+        }
     }
 
     pub(crate) fn keyed(mut self) -> Self {
         self.keyed = true;
+        self
+    }
+
+    /// The operator can give out to side outputs.
+    pub(crate) fn with_side_outputs(mut self) -> Self {
+        self.sides = true;
+        self
+    }
+
+    pub(crate) fn parallelism(mut self, parallelism: u32) -> Self {
+        self.parallelism = Some(parallelism);
         self
     }
 
@@ -155,7 +178,7 @@ impl SharedGraph {
     pub(crate) fn add_partition<U: Element>(
         &self,
         node: NewNode,
-        encode: impl Fn(&Channels) -> Result<Box<dyn Any>> + 'static,
+        encode: impl Fn(&Channels) -> Result<Box<dyn AnyNext>> + 'static,
     ) -> u32 {
         self.insert(node, Some(element_type::<U>()), Some(Rc::new(encode)))
     }
@@ -182,13 +205,14 @@ impl SharedGraph {
                     inputs: node.inputs,
                     output,
                     keyed: node.keyed,
-                    parallelism: None,
+                    parallelism: node.parallelism,
                     max_parallelism: None,
                     slot_sharing_group: None,
                     chaining: Chaining::Always,
                 },
                 build: node.build,
                 encode,
+                sides: node.sides,
             });
             id
         })

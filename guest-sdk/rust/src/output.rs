@@ -6,10 +6,9 @@ use crate::batch::hash::{key_group_of, subtask_of};
 use crate::element::Element;
 use crate::error::{Error, Result};
 use crate::graph::Channels;
-use crate::push::{Next, Push, Signal};
+use crate::push::{AnyNext, Push, Signal, Typed};
 use crate::runtime::bindings::types::Partitioner;
 use crate::runtime::host;
-use std::any::Any;
 use std::marker::PhantomData;
 
 /// The channel that stands for all of an output's.
@@ -46,7 +45,7 @@ struct Encoder<T: Element, R> {
 }
 
 impl<T: Element, R: Route<T>> Encoder<T, R> {
-    fn new(channels: &Channels, count: u32, first_channel: u32, route: R) -> Box<dyn Any> {
+    fn new(channels: &Channels, count: u32, first_channel: u32, route: R) -> Box<dyn AnyNext> {
         let target = target_size(channels.batch_size, count);
         let encoder = Self {
             route,
@@ -55,8 +54,7 @@ impl<T: Element, R: Route<T>> Encoder<T, R> {
             first_channel,
             _element: PhantomData,
         };
-        let next: Next<T> = Box::new(encoder);
-        Box::new(next)
+        Box::new(Typed::<T>(Box::new(encoder)))
     }
 
     #[cold]
@@ -194,7 +192,7 @@ where
 }
 
 /// The encoder of a stream that is not spread by key or function.
-pub(crate) fn encoder<T: Element>(to: &Channels) -> Result<Box<dyn Any>> {
+pub(crate) fn encoder<T: Element>(to: &Channels) -> Result<Box<dyn AnyNext>> {
     let channels = to.output.channels;
     Ok(match &to.output.partitioner {
         Partitioner::Broadcast => Encoder::<T, _>::new(to, 1, ALL_CHANNELS, Single),
@@ -217,7 +215,7 @@ pub(crate) fn encoder<T: Element>(to: &Channels) -> Result<Box<dyn Any>> {
 }
 
 /// The encoder behind `partition_custom`.
-pub(crate) fn custom_encoder<T: Element, F>(to: &Channels, select: std::rc::Rc<F>) -> Box<dyn Any>
+pub(crate) fn custom_encoder<T: Element, F>(to: &Channels, select: std::rc::Rc<F>) -> Box<dyn AnyNext>
 where
     F: for<'a, 'b> Fn(&'b T::View<'a>, u32) -> u32 + 'static,
 {
@@ -229,7 +227,7 @@ where
 pub(crate) fn key_encoder<T: Element, K: Element, F>(
     to: &Channels,
     select: std::rc::Rc<F>,
-) -> Result<Box<dyn Any>>
+) -> Result<Box<dyn AnyNext>>
 where
     F: for<'a, 'b> Fn(&'b T::View<'a>) -> K::View<'b> + 'static,
 {

@@ -6,6 +6,7 @@ use crate::batch::reader::Batch;
 use crate::element::Element;
 use crate::error::Result;
 use crate::position;
+use std::any::Any;
 use std::mem::MaybeUninit;
 
 /// What passes down a chain beside elements, in order with them.
@@ -55,6 +56,30 @@ pub trait Push<T: Element> {
 
 /// The next operator of a chain.
 pub(crate) type Next<T> = Box<dyn Push<T>>;
+
+/// A `Next` of any element type, as the runtime holds it while it builds.
+pub(crate) trait AnyNext {
+    fn signal(&mut self, signal: Signal) -> Result<()>;
+    fn as_any(&mut self) -> &mut dyn Any;
+    fn into_any(self: Box<Self>) -> Box<dyn Any>;
+}
+
+/// A `Next` of one element type, behind [`AnyNext`].
+pub(crate) struct Typed<T: Element>(pub(crate) Next<T>);
+
+impl<T: Element> AnyNext for Typed<T> {
+    fn signal(&mut self, signal: Signal) -> Result<()> {
+        self.0.signal(signal)
+    }
+
+    fn as_any(&mut self) -> &mut dyn Any {
+        self
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any> {
+        self
+    }
+}
 
 /// Most values in a block: their indices fit one byte, and a block of
 /// integers stays in the first-level cache.

@@ -1,5 +1,7 @@
 //! Keyed state in the guest: a bounded write-back cache over the host's state.
 
-pub mod cache;
-pub mod table;
-pub mod wire;
+pub(crate) mod cache;
+pub mod handle;
+pub(crate) mod keyed;
+pub(crate) mod table;
+pub(crate) mod wire;

@@ -7,8 +7,7 @@ const K0: u64 = 0x9E37_79B9_7F4A_7C15;
 const K1: u64 = 0xD6E8_FEB8_6659_FD93;
 const K2: u64 = 0xA076_1D64_78BD_642F;
 
-/// Sixteen bytes may be read at an address that keeps this far from the end of
-/// its page without touching another page.
+/// Memory is mapped in pages of at least this size, natively and in Wasm.
 const PAGE: usize = 4096;
 
 /// `MASKS[n]` keeps the first `n` bytes of two words.
@@ -31,10 +30,12 @@ const fn masks() -> [[u64; 2]; 17] {
     masks
 }
 
-/// Whether sixteen bytes can be read at `at`, though fewer belong to the value.
+/// Whether sixteen bytes can be read where a value of `len` bytes lies, and
+/// cover it: none of them is in another page than its first byte. An empty
+/// value has no first byte; its address may be anything.
 #[inline(always)]
-pub(crate) fn over_read_ok(at: *const u8) -> bool {
-    (at as usize) & (PAGE - 1) <= PAGE - 16
+fn covered_by_one_read(at: *const u8, len: usize) -> bool {
+    len.wrapping_sub(1) < 16 && (at as usize) & (PAGE - 1) <= PAGE - 16
 }
 
 /// The first sixteen bytes of a value of `len` bytes as two words, filled up
@@ -44,26 +45,19 @@ pub(crate) fn over_read_ok(at: *const u8) -> bool {
 /// `len` bytes are readable at `at`.
 #[inline(always)]
 pub(crate) unsafe fn load16(at: *const u8, len: usize) -> (u64, u64) {
-    if len <= 16 {
-        let (a, b) = if over_read_ok(at) {
-            // SAFETY: the bytes behind the value lie in the same page as its
-            // start, so the read cannot fault; they are masked off below.
-            unsafe { (ptr::read_unaligned(at.cast()), ptr::read_unaligned(at.add(8).cast())) }
-        } else {
-            // SAFETY: the caller's promise.
-            unsafe { load_exact(at, len) }
-        };
-        // SAFETY: `len` is at most 16.
-        let mask = unsafe { MASKS.get_unchecked(len) };
-        (u64::from_le(a) & mask[0], u64::from_le(b) & mask[1])
-    } else {
-        // SAFETY: more than sixteen bytes are readable.
+    if covered_by_one_read(at, len) {
+        // SAFETY: the bytes behind the value lie in the same page as its
+        // start, so the read cannot fault; they are masked off below. The mask
+        // exists, `len` is at most 16.
         unsafe {
-            (
-                u64::from_le(ptr::read_unaligned(at.cast())),
-                u64::from_le(ptr::read_unaligned(at.add(8).cast())),
-            )
+            let a = ptr::read_unaligned(at.cast::<u64>());
+            let b = ptr::read_unaligned(at.add(8).cast::<u64>());
+            let mask = MASKS.get_unchecked(len);
+            (u64::from_le(a) & mask[0], u64::from_le(b) & mask[1])
         }
+    } else {
+        // SAFETY: the caller's promise.
+        unsafe { load_exact(at, len) }
     }
 }
 
@@ -71,9 +65,9 @@ pub(crate) unsafe fn load16(at: *const u8, len: usize) -> (u64, u64) {
 #[inline(never)]
 unsafe fn load_exact(at: *const u8, len: usize) -> (u64, u64) {
     let mut bytes = [0u8; 16];
-    // SAFETY: `len` is at most 16 and readable at `at`.
-    unsafe { ptr::copy_nonoverlapping(at, bytes.as_mut_ptr(), len) };
-    let word = |i: usize| u64::from_ne_bytes(bytes[i..i + 8].try_into().expect("eight bytes"));
+    // SAFETY: the caller of `load16` promises `len` readable bytes.
+    unsafe { ptr::copy_nonoverlapping(at, bytes.as_mut_ptr(), len.min(16)) };
+    let word = |i: usize| u64::from_le_bytes(bytes[i..i + 8].try_into().expect("eight bytes"));
     (word(0), word(8))
 }
 
@@ -84,7 +78,7 @@ unsafe fn load_exact(at: *const u8, len: usize) -> (u64, u64) {
 /// two do not overlap.
 #[inline(always)]
 pub(crate) unsafe fn copy_short(from: *const u8, to: *mut u8, len: usize) {
-    if len <= 16 && over_read_ok(from) {
+    if covered_by_one_read(from, len) {
         // SAFETY: see `load16` for the read; there is room for sixteen bytes.
         unsafe {
             let a: u64 = ptr::read_unaligned(from.cast());

@@ -1,5 +1,6 @@
 //! Reads a batch that the host has validated against the declared columns.
 
+use super::column::FixedCursor;
 use super::{ENTRY, HASHES, HEADER, MAGIC, TIMESTAMPS};
 use crate::element::Element;
 use std::marker::PhantomData;
@@ -67,12 +68,27 @@ impl<'b, T: Element> Batch<'b, T> {
         T::cursor(&mut self.sections(leading))
     }
 
-    /// The hash column, if the batch has one: four little-endian bytes a row.
+    /// The hash column, if the batch has one.
     #[inline]
-    pub fn hashes(&self) -> Option<&'b [u8]> {
+    pub fn hashes(&self) -> Option<Hashes<'b>> {
         if self.flags & HASHES == 0 {
             return None;
         }
-        Some(self.sections((self.flags & TIMESTAMPS) as usize).take())
+        Some(Hashes { column: FixedCursor::new(self.sections((self.flags & TIMESTAMPS) as usize).take()) })
+    }
+}
+
+/// The hash column of a batch.
+#[derive(Clone, Copy)]
+pub struct Hashes<'b> {
+    column: FixedCursor<'b>,
+}
+
+impl Hashes<'_> {
+    /// The hash of a row, which is below the batch's count.
+    #[inline(always)]
+    pub fn get(&self, row: u32) -> u32 {
+        // SAFETY: the host checked that there is a hash for each row.
+        u32::from_le(unsafe { self.column.read(row as usize) })
     }
 }

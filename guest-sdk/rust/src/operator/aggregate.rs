@@ -2,7 +2,7 @@
 //! cache. One update a record, or in BATCH one result a key at the end.
 
 use super::fold::Fold;
-use crate::batch::reader::Batch;
+use crate::batch::reader::{Batch, Hashes};
 use crate::element::{Element, Key};
 use crate::error::Result;
 use crate::graph::SubtaskInfo;
@@ -77,35 +77,29 @@ where
     }
 
     #[inline(never)]
-    fn run(&mut self, batch: &Batch<'_, T>, hashes: &[u8]) {
+    fn run(&mut self, batch: &Batch<'_, T>, hashes: Hashes<'_>) {
         let mut cursor = batch.cursor();
         let rows = batch.rows() as usize;
-        // SAFETY: the host checked that there is a hash for each row.
-        let hash =
-            |row: usize| unsafe { u32::from_le(hashes.as_ptr().add(row * 4).cast::<u32>().read_unaligned()) };
         for row in 0..rows {
             position::operator(self.id);
             position::row(row as u32);
             // SAFETY: rows are read in order and below the batch's count.
             let view = unsafe { T::read(&mut cursor, row) };
-            self.step(Some(hash(row)), view);
+            self.step(Some(hashes.get(row as u32)), view);
         }
     }
 
     /// As `run`, for a table that does not fit a core's cache.
     #[inline(never)]
-    fn run_ahead(&mut self, batch: &Batch<'_, T>, hashes: &[u8]) {
+    fn run_ahead(&mut self, batch: &Batch<'_, T>, hashes: Hashes<'_>) {
         let mut cursor = batch.cursor();
         let rows = batch.rows() as usize;
-        // SAFETY: the host checked that there is a hash for each row.
-        let hash =
-            |row: usize| unsafe { u32::from_le(hashes.as_ptr().add(row * 4).cast::<u32>().read_unaligned()) };
         let mut start = 0;
         while start < rows {
             let end = (start + AHEAD).min(rows);
             let mut touched = 0;
             for row in start..end {
-                touched ^= self.cache.touch(hash(row));
+                touched ^= self.cache.touch(hashes.get(row as u32));
             }
             self.touched ^= touched;
             for row in start..end {
@@ -113,7 +107,7 @@ where
                 position::row(row as u32);
                 // SAFETY: rows are read in order and below the batch's count.
                 let view = unsafe { T::read(&mut cursor, row) };
-                self.step(Some(hash(row)), view);
+                self.step(Some(hashes.get(row as u32)), view);
             }
             start = end;
         }

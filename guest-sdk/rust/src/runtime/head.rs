@@ -5,9 +5,9 @@ use crate::batch::reader::Batch;
 use crate::element::Element;
 use crate::error::Result;
 use crate::position;
-use crate::push::{Next, Signal};
+use crate::push::{AnyNext, Next, Signal, Typed};
 use crate::runtime::bindings::types::PollStatus;
-use std::any::Any;
+use std::marker::PhantomData;
 
 /// An operator as the runtime holds it.
 pub(crate) trait Head {
@@ -22,15 +22,10 @@ pub(crate) trait Head {
         Ok(PollStatus::Finished)
     }
 
-    /// An input has ended.
-    fn end_input(&mut self, _port: u32) -> Result<()> {
-        Ok(())
-    }
-
     fn signal(&mut self, signal: Signal) -> Result<()>;
 
-    /// Its only input as a `Next<T>`, for the operator before it.
-    fn into_next(self: Box<Self>) -> Option<Box<dyn Any>>;
+    /// Its only input, for the operator before it.
+    fn into_next(self: Box<Self>) -> Option<Box<dyn AnyNext>>;
 }
 
 /// An operator with one input.
@@ -49,50 +44,42 @@ impl<T: Element> Head for OneInput<T> {
         self.0.signal(signal)
     }
 
-    fn into_next(self: Box<Self>) -> Option<Box<dyn Any>> {
-        Some(Box::new(self.0))
+    fn into_next(self: Box<Self>) -> Option<Box<dyn AnyNext>> {
+        Some(Box::new(Typed(self.0)))
     }
 }
 
 /// An operator with two inputs.
 pub(crate) trait TwoInputs<A: Element, B: Element> {
-    fn push_first(&mut self, value: A::View<'_>);
-    fn push_second(&mut self, value: B::View<'_>);
-    /// The keys of a batch of input `port` come next; see `state`.
-    fn first_batch(&mut self, batch: &Batch<'_, A>) {
-        let mut cursor = batch.cursor();
-        for row in 0..batch.rows() {
-            position::row(row);
-            // SAFETY: rows are read in order and below the batch's count.
-            self.push_first(unsafe { A::read(&mut cursor, row as usize) });
-        }
-    }
-    fn second_batch(&mut self, batch: &Batch<'_, B>) {
-        let mut cursor = batch.cursor();
-        for row in 0..batch.rows() {
-            position::row(row);
-            // SAFETY: rows are read in order and below the batch's count.
-            self.push_second(unsafe { B::read(&mut cursor, row as usize) });
-        }
-    }
+    fn first_batch(&mut self, batch: &Batch<'_, A>);
+    fn second_batch(&mut self, batch: &Batch<'_, B>);
     fn signal(&mut self, signal: Signal) -> Result<()>;
 }
 
 /// Takes the batches of both inputs of a two-input operator.
-pub(crate) struct TwoInput<A: Element, B: Element>(pub(crate) Box<dyn TwoInputs<A, B>>);
+pub(crate) struct TwoInput<O, A, B> {
+    operator: O,
+    _inputs: PhantomData<fn(A, B)>,
+}
 
-impl<A: Element, B: Element> Head for TwoInput<A, B> {
+impl<O, A, B> TwoInput<O, A, B> {
+    pub(crate) fn new(operator: O) -> Self {
+        Self { operator, _inputs: PhantomData }
+    }
+}
+
+impl<A: Element, B: Element, O: TwoInputs<A, B>> Head for TwoInput<O, A, B> {
     unsafe fn process(&mut self, port: u32, bytes: &[u8]) {
         position::start_batch();
         // SAFETY: the caller's promise, for the input's own element type.
         let rows = unsafe {
             if port == 0 {
                 let batch = Batch::new(bytes);
-                self.0.first_batch(&batch);
+                self.operator.first_batch(&batch);
                 batch.rows()
             } else {
                 let batch = Batch::new(bytes);
-                self.0.second_batch(&batch);
+                self.operator.second_batch(&batch);
                 batch.rows()
             }
         };
@@ -100,10 +87,10 @@ impl<A: Element, B: Element> Head for TwoInput<A, B> {
     }
 
     fn signal(&mut self, signal: Signal) -> Result<()> {
-        self.0.signal(signal)
+        self.operator.signal(signal)
     }
 
-    fn into_next(self: Box<Self>) -> Option<Box<dyn Any>> {
+    fn into_next(self: Box<Self>) -> Option<Box<dyn AnyNext>> {
         None
     }
 }

@@ -2,15 +2,15 @@
 //! and driven by calls. The same natively and in Wasm.
 
 use crate::args::Args;
+use crate::counter::Counters;
 use crate::error::{Error, Result};
 use crate::failure;
 use crate::graph::{Build, Channels, Graph, SubtaskInfo};
 use crate::position;
-use crate::push::Signal;
+use crate::push::{AnyNext, Signal};
 use crate::runtime::bindings::types::{Failure, JobPlan, PollStatus, Program, Task, TransformationKind};
 use crate::runtime::head::Head;
 use crate::stream::environment::StreamExecutionEnvironment;
-use std::any::Any;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -48,6 +48,7 @@ pub(crate) struct Instance {
     /// The port of each input of the task.
     ports: Vec<u32>,
     names: BTreeMap<u32, String>,
+    counters: Counters,
 }
 
 impl Instance {
@@ -68,6 +69,7 @@ impl Instance {
             batch_mode: task.batch_mode,
             state_cache_size: task.state_cache_size,
             restored: task.restored,
+            counters: graph.counters.clone(),
         });
         let mut readers = Readers::default();
         for (index, output) in task.outputs.iter().enumerate() {
@@ -115,7 +117,7 @@ impl Instance {
         };
         check_inputs(&graph, &task, id)?;
         let ports = task.inputs.iter().map(|input| input.port).collect();
-        Ok(Self { head, ports, names })
+        Ok(Self { head, ports, names, counters: info.counters.clone() })
     }
 
     /// Takes a batch.
@@ -137,13 +139,17 @@ impl Instance {
     }
 
     pub(crate) fn end_input(&mut self, input: u32) -> Result<(), Failure> {
-        let port = self.ports.get(input as usize).copied().unwrap_or_default();
-        let ended = self.head.end_input(port);
-        self.outcome(ended)
+        match self.ports.get(input as usize) {
+            Some(_) => Ok(()),
+            None => Err(failure_of(Error::new(format_args!("the task has no input {input}")), None)),
+        }
     }
 
     pub(crate) fn signal(&mut self, signal: Signal) -> Result<(), Failure> {
         let done = self.head.signal(signal);
+        if matches!(signal, Signal::Flush | Signal::Finish) {
+            self.counters.send();
+        }
         self.outcome(done)
     }
 
@@ -172,14 +178,14 @@ impl Instance {
 
 /// What reads the output of each operator.
 #[derive(Default)]
-struct Readers(BTreeMap<u32, BTreeMap<Option<String>, Vec<Box<dyn Any>>>>);
+struct Readers(BTreeMap<u32, BTreeMap<Option<String>, Vec<Box<dyn AnyNext>>>>);
 
 impl Readers {
-    fn add(&mut self, operator: u32, tag: Option<String>, next: Box<dyn Any>) {
+    fn add(&mut self, operator: u32, tag: Option<String>, next: Box<dyn AnyNext>) {
         self.0.entry(operator).or_default().entry(tag).or_default().push(next);
     }
 
-    fn take(&mut self, operator: u32) -> BTreeMap<Option<String>, Vec<Box<dyn Any>>> {
+    fn take(&mut self, operator: u32) -> BTreeMap<Option<String>, Vec<Box<dyn AnyNext>>> {
         self.0.remove(&operator).unwrap_or_default()
     }
 }
@@ -193,7 +199,7 @@ fn unknown(operator: u32) -> Error {
 
 /// The encoder of an output: its partition's, its side output's or its
 /// producer's.
-fn encoder_for(graph: &Graph, channels: &Channels) -> Result<Box<dyn Any>> {
+fn encoder_for(graph: &Graph, channels: &Channels) -> Result<Box<dyn AnyNext>> {
     let output = &channels.output;
     let from_partition = output.partition.filter(|_| {
         use crate::runtime::bindings::types::Partitioner::{Custom, KeyGroups};

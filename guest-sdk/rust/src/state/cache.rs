@@ -232,9 +232,4 @@ impl<V: Owned> ValueCache<V> {
             cursor = next;
         }
     }
-
-    #[cfg(test)]
-    pub(crate) fn cached(&self) -> usize {
-        self.table.len()
-    }
 }

@@ -2,9 +2,12 @@
 
 use super::keyed_stream::KeyedStream;
 use crate::collector::Collector;
+use crate::context::{Context, OpenContext};
 use crate::element::{Element, Key, Owned, element_type};
 use crate::error::{IntoResult, Result};
 use crate::graph::{NewNode, SharedGraph};
+use crate::operator::process::{self, Process, ProcessFunction};
+use crate::operator::side_output::OutputTag;
 use crate::operator::simple::{Filter, FlatMap, Map};
 use crate::output;
 use crate::runtime::bindings::types::{Chaining, Partitioner, Transformation, TransformationKind};
@@ -100,6 +103,104 @@ impl<T: Element> DataStream<T> {
         let id =
             self.graph.add_partition::<T>(node, move |to| output::key_encoder::<T, K, _>(to, by.clone()));
         KeyedStream::new(&self.graph, id, select)
+    }
+
+    /// Runs a function with a context: side outputs, counters, a last word.
+    pub fn process<U: Element>(&self, function: impl ProcessFunction<T, U>) -> DataStream<U> {
+        let mut function = function;
+        let node = NewNode::new("Process", TransformationKind::OneInput, &[self.id])
+            .with_side_outputs()
+            .build(move |build| {
+                function.open(&mut OpenContext { info: &build.info, states: None })?;
+                let out = build.output::<U>()?;
+                let sides = build.side_outputs();
+                let typed = process::Typed::<_, T, U>::new(function);
+                let operator = Process::new(build.operator, typed, build.info.clone(), sides, out);
+                Ok(Box::new(OneInput::<T>(Box::new(operator))))
+            });
+        DataStream::new(&self.graph, self.graph.add::<U>(node))
+    }
+
+    /// As `process`, with a closure:
+    /// `process_with::<String>(|line, ctx, out| …)`.
+    pub fn process_with<U: Element>(
+        &self,
+        f: impl for<'a, 'b, 'c, 'd, 'e> FnMut(T::View<'a>, &'b mut Context<'c>, &'d mut Collector<'e, U>)
+        + 'static,
+    ) -> DataStream<U> {
+        self.process::<U>(process::Closure(f))
+    }
+
+    /// What the operator gave out under a tag.
+    pub fn side_output<S: Element>(&self, tag: &OutputTag<S>) -> DataStream<S> {
+        self.graph.with(|graph| {
+            let node = &graph.nodes[self.id as usize - 1];
+            if !node.sides {
+                let name = node.transformation.name.clone();
+                graph.fail(format!(
+                    "`{name}` has no side output `{}`: only `process` gives out to side outputs",
+                    tag.name()
+                ));
+            }
+        });
+        let kind = TransformationKind::SideOutput(tag.name().to_string());
+        DataStream::new(&self.graph, self.graph.add::<S>(NewNode::new("Side Output", kind, &[self.id])))
+    }
+
+    /// This stream and another of the same type as one.
+    pub fn union(&self, other: &DataStream<T>) -> DataStream<T> {
+        let node = NewNode::new("Union", TransformationKind::Union, &[self.id, other.id]);
+        DataStream::new(&self.graph, self.graph.add::<T>(node))
+    }
+
+    fn partition(&self, partitioner: Partitioner) -> DataStream<T> {
+        let node = NewNode::new("Partition", TransformationKind::Partition(partitioner), &[self.id]);
+        DataStream::new(&self.graph, self.graph.add::<T>(node))
+    }
+
+    /// To the subtask of the same index.
+    pub fn forward(&self) -> DataStream<T> {
+        self.partition(Partitioner::Forward)
+    }
+
+    /// To all subtasks in turn.
+    pub fn rebalance(&self) -> DataStream<T> {
+        self.partition(Partitioner::Rebalance)
+    }
+
+    /// To a group of subtasks in turn.
+    pub fn rescale(&self) -> DataStream<T> {
+        self.partition(Partitioner::Rescale)
+    }
+
+    /// To subtasks at random.
+    pub fn shuffle(&self) -> DataStream<T> {
+        self.partition(Partitioner::Shuffle)
+    }
+
+    /// Each element to every subtask.
+    pub fn broadcast(&self) -> DataStream<T> {
+        self.partition(Partitioner::Broadcast)
+    }
+
+    /// All elements to the first subtask.
+    pub fn global(&self) -> DataStream<T> {
+        self.partition(Partitioner::Global)
+    }
+
+    /// By a function: given an element and the number of subtasks, it names
+    /// one of them, from 0.
+    pub fn partition_custom(
+        &self,
+        name: impl Into<String>,
+        f: impl for<'a, 'b> Fn(&'b T::View<'a>, u32) -> u32 + 'static,
+    ) -> DataStream<T> {
+        let kind = TransformationKind::Partition(Partitioner::Custom(name.into()));
+        let f = Rc::new(f);
+        let node = NewNode::new("Partition", kind, &[self.id]);
+        let id =
+            self.graph.add_partition::<T>(node, move |to| Ok(output::custom_encoder::<T, _>(to, f.clone())));
+        DataStream::new(&self.graph, id)
     }
 
     fn configure(self, what: &str, change: impl FnOnce(&mut Transformation)) -> Self {

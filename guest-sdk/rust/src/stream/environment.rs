@@ -1,10 +1,8 @@
-//! The environment that `main` gets: sources, and settings of the whole job.
+//! The environment that `main` gets: settings of the whole job, and (in
+//! `source`) where streams begin.
 
-use super::data_stream::DataStream;
-use crate::element::text::Str;
-use crate::graph::{NewNode, SharedGraph};
-use crate::runtime::bindings::types::{Connector, TransformationKind};
-use crate::runtime::head::OneInput;
+use crate::counter::Counter;
+use crate::graph::SharedGraph;
 
 /// Makes streams and holds the settings of the job.
 ///
@@ -16,16 +14,6 @@ pub struct StreamExecutionEnvironment {
 impl StreamExecutionEnvironment {
     pub(crate) fn new() -> Self {
         Self { graph: SharedGraph::default() }
-    }
-
-    /// The lines of text files: a file, all files of a folder, or a glob such
-    /// as `logs/*.log`.
-    pub fn read_text(&self, path: impl Into<String>) -> DataStream<Str> {
-        let connector = Connector { name: "text-files".into(), options: vec![("path".into(), path.into())] };
-        let node = NewNode::new("Text Files", TransformationKind::ConnectorSource(connector), &[])
-            // The host reads the lines; they pass through to what is chained.
-            .build(|build| Ok(Box::new(OneInput::<Str>(build.output()?))));
-        DataStream::new(&self.graph, self.graph.add::<Str>(node))
     }
 
     /// Names the job.
@@ -48,5 +36,23 @@ impl StreamExecutionEnvironment {
     /// line says goes before it.
     pub fn configure(&self, key: impl Into<String>, value: impl Into<String>) {
         self.graph.with(|graph| graph.configuration.push((key.into(), value.into())));
+    }
+
+    /// A counter of the job, for closures to capture.
+    ///
+    /// ```
+    /// # use heddle::prelude::*;
+    /// # fn job(env: &StreamExecutionEnvironment) {
+    /// let empty = env.counter("empty-lines");
+    /// env.read_text("in.txt").filter(move |line| {
+    ///     if line.is_empty() {
+    ///         empty.inc();
+    ///     }
+    ///     !line.is_empty()
+    /// });
+    /// # }
+    /// ```
+    pub fn counter(&self, name: &str) -> Counter {
+        self.graph.with(|graph| graph.counters.get(name))
     }
 }

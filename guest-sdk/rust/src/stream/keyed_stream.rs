@@ -1,10 +1,13 @@
 //! A stream grouped by a key, and its aggregations.
 
 use super::data_stream::DataStream;
+use crate::collector::Collector;
+use crate::context::{KeyedContext, OpenContext};
 use crate::element::{Element, Key, Owned};
 use crate::graph::{NewNode, SharedGraph};
 use crate::operator::aggregate::Aggregate;
 use crate::operator::fold::{Combine, Fold, Number, Reduce};
+use crate::operator::keyed_process::{self, KeyedProcess, KeyedProcessFunction};
 use crate::runtime::bindings::types::TransformationKind;
 use crate::runtime::head::OneInput;
 use std::marker::PhantomData;
@@ -87,5 +90,49 @@ where
             Ok(Box::new(OneInput::<T>(Box::new(aggregate))))
         });
         DataStream::new(&self.graph, self.graph.add::<A::Output>(node))
+    }
+
+    /// Runs a function with state for each key.
+    pub fn process<U: Element>(&self, function: impl KeyedProcessFunction<K, T, U>) -> DataStream<U> {
+        let select = self.select.clone();
+        let node = NewNode::new("KeyedProcess", TransformationKind::OneInput, &[self.id])
+            .keyed()
+            .with_side_outputs()
+            .build(move |build| {
+                let out = build.output::<U>()?;
+                let sides = build.side_outputs();
+                let operator =
+                    KeyedProcess::open(build.operator, function, select, build.info.clone(), sides, out)?;
+                Ok(Box::new(OneInput::<T>(Box::new(operator))))
+            });
+        DataStream::new(&self.graph, self.graph.add::<U>(node))
+    }
+
+    /// As `process`, with closures: the first gets the state and gives the
+    /// function.
+    ///
+    /// ```
+    /// # use heddle::prelude::*;
+    /// # fn job(env: &StreamExecutionEnvironment) {
+    /// env.read_text("words.txt").key_by::<Str>(|word| word).process_with::<Str, _>(|open| {
+    ///     let seen = open.value_state::<bool>("seen");
+    ///     move |word, _ctx, out| {
+    ///         if seen.get().is_none() {
+    ///             seen.set(true);
+    ///             out.collect(word);
+    ///         }
+    ///     }
+    /// });
+    /// # }
+    /// ```
+    pub fn process_with<U: Element, F>(
+        &self,
+        open: impl FnOnce(&mut OpenContext<'_>) -> F + 'static,
+    ) -> DataStream<U>
+    where
+        F: for<'a, 'b, 'c, 'd, 'e> FnMut(T::View<'a>, &'b mut KeyedContext<'c, K>, &'d mut Collector<'e, U>)
+            + 'static,
+    {
+        self.process::<U>(keyed_process::Closure::new(open))
     }
 }

@@ -127,14 +127,8 @@ impl<T: Element> DataStream<T> {
         T: for<'a> Element<View<'a>: Serialize>,
     {
         let options = vec![("name".into(), name.into())];
-        self.to_lines("To JSON", |value, line| {
-            // SAFETY: serde_json writes UTF-8 only.
-            let out = unsafe { line.as_mut_vec() };
-            if let Err(error) = serde_json::to_writer(out, value) {
-                panic!("cannot write an element as JSON: {error}");
-            }
-        })
-        .connector("Collect", "collect", options)
+        self.to_lines("To JSON", |value, line| crate::__private::write_json(value, line))
+            .connector("Collect", "collect", options)
     }
 
     /// Throws the elements away.

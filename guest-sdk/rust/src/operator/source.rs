@@ -1,0 +1,280 @@
+//! Sources inside the guest: a poll gives out about as much as one batch, in
+//! a time that keeps the subtask responsive.
+
+use crate::collector::Collector;
+use crate::element::{Element, Owned};
+use crate::error::Result;
+use crate::position;
+use crate::push::{AnyNext, BLOCK, Block, Next, Signal};
+use crate::runtime::bindings::types::PollStatus;
+use crate::runtime::head::Head;
+use std::time::{Duration, Instant};
+
+/// A poll aims at this long, so that barriers and cancellation are served.
+const POLL_TIME: Duration = Duration::from_millis(2);
+/// Most elements of one poll.
+const POLL_MAX: u64 = 64 * 1024;
+/// Elements of the first poll, before their cost is known.
+const POLL_FIRST: u64 = 256;
+/// A source with a rate sleeps at most this long, in milliseconds.
+const IDLE_MAX: u64 = 50;
+
+/// Gives out the elements of some indices.
+pub(crate) trait Generate<T: Element>: 'static {
+    /// Gives out the elements of `count` indices from `first` on, `step` apart.
+    fn generate(&mut self, indices: Indices, operator: u32, out: &mut Next<T>);
+}
+
+/// Indices of one poll.
+#[derive(Clone, Copy)]
+pub(crate) struct Indices {
+    first: u64,
+    step: u64,
+    count: u64,
+}
+
+/// An owned element for each index.
+pub(crate) struct ByValue<F>(pub(crate) F);
+
+impl<T: Owned, F: FnMut(u64) -> T + 'static> Generate<T> for ByValue<F> {
+    fn generate(&mut self, indices: Indices, operator: u32, out: &mut Next<T>) {
+        let mut block = Block::new(0);
+        let mut index = indices.first;
+        let mut done = 0;
+        while done < indices.count {
+            let count = (indices.count - done).min(BLOCK as u64);
+            position::operator(operator);
+            position::leave_block();
+            block.start(done as u32);
+            for i in 0..count {
+                position::row((done + i) as u32);
+                // SAFETY: at most a block.
+                unsafe { block.put(i as u8, (self.0)(index)) };
+                index = index.wrapping_add(indices.step);
+            }
+            out.push_block(&mut block);
+            done += count;
+        }
+    }
+}
+
+/// A function that gives out what it likes for each index.
+pub(crate) struct ByCollector<F>(pub(crate) F);
+
+impl<T: Element, F> Generate<T> for ByCollector<F>
+where
+    F: for<'c, 'd> FnMut(u64, &'c mut Collector<'d, T>) + 'static,
+{
+    fn generate(&mut self, indices: Indices, operator: u32, out: &mut Next<T>) {
+        let mut index = indices.first;
+        for done in 0..indices.count {
+            position::operator(operator);
+            position::row(done as u32);
+            (self.0)(index, &mut Collector::new(&mut **out, operator));
+            index = index.wrapping_add(indices.step);
+        }
+    }
+}
+
+/// How many elements a generator gives out, and how fast.
+#[derive(Clone, Copy, Debug)]
+pub struct Generator {
+    count: Option<u64>,
+    per_second: Option<f64>,
+}
+
+impl Generator {
+    /// So many elements over all subtasks, then the end.
+    pub fn count(count: u64) -> Self {
+        Self { count: Some(count), per_second: None }
+    }
+
+    /// Elements without an end.
+    pub fn unbounded() -> Self {
+        Self { count: None, per_second: None }
+    }
+
+    /// At most so many elements a second, over all subtasks.
+    pub fn per_second(mut self, rate: impl Into<f64>) -> Self {
+        self.per_second = Some(rate.into());
+        self
+    }
+
+    pub(crate) fn is_bounded(&self) -> bool {
+        self.count.is_some()
+    }
+
+    /// What is wrong with it.
+    pub(crate) fn problem(&self) -> Option<String> {
+        let rate = self.per_second?;
+        (!(rate > 0.0 && rate.is_finite()))
+            .then(|| format!("a generator cannot give out {rate} elements a second"))
+    }
+}
+
+/// Runs a generator in one subtask: of all indices, every so-many-th.
+pub(crate) struct GeneratorSource<T: Element, G> {
+    id: u32,
+    generate: G,
+    next: u64,
+    step: u64,
+    /// Elements that are left for this subtask.
+    left: u64,
+    given: u64,
+    poll_size: u64,
+    /// Elements a second of this subtask, and since when.
+    rate: Option<(f64, Option<Instant>)>,
+    out: Next<T>,
+}
+
+impl<T: Element, G: Generate<T>> GeneratorSource<T, G> {
+    pub(crate) fn new(
+        id: u32,
+        options: Generator,
+        generate: G,
+        subtask: u32,
+        parallelism: u32,
+        out: Next<T>,
+    ) -> Self {
+        let (subtask, parallelism) = (u64::from(subtask), u64::from(parallelism.max(1)));
+        let left =
+            options.count.map_or(u64::MAX, |count| count.saturating_sub(subtask).div_ceil(parallelism));
+        let rate = options.per_second.map(|rate| (rate / parallelism as f64, None));
+        Self {
+            id,
+            generate,
+            next: subtask,
+            step: parallelism,
+            left,
+            given: 0,
+            poll_size: POLL_FIRST,
+            rate,
+            out,
+        }
+    }
+
+    /// Elements that the rate allows now, or milliseconds to wait.
+    fn allowed(&mut self, now: Instant) -> Result<u64, u32> {
+        let Some((rate, start)) = &mut self.rate else { return Ok(u64::MAX) };
+        let start = *start.get_or_insert(now);
+        let due = (now.duration_since(start).as_secs_f64() * *rate) as u64 + 1;
+        if due > self.given {
+            return Ok(due - self.given);
+        }
+        let wait = ((self.given as f64 + 1.0 - due as f64) / *rate * 1000.0).ceil() as u64;
+        Err(wait.clamp(1, IDLE_MAX) as u32)
+    }
+}
+
+impl<T: Element, G: Generate<T>> Head for GeneratorSource<T, G> {
+    unsafe fn process(&mut self, _: u32, _: &[u8]) {
+        unreachable!("a source has no input");
+    }
+
+    fn poll(&mut self) -> Result<PollStatus> {
+        if self.left == 0 {
+            return Ok(PollStatus::Finished);
+        }
+        let start = Instant::now();
+        let allowed = match self.allowed(start) {
+            Ok(allowed) => allowed,
+            Err(wait) => return Ok(PollStatus::Idle(wait)),
+        };
+        let count = self.poll_size.min(self.left).min(allowed);
+        let indices = Indices { first: self.next, step: self.step, count };
+        position::start_batch();
+        self.generate.generate(indices, self.id, &mut self.out);
+        position::end_batch(count as u32);
+        self.next = self.next.wrapping_add(self.step.wrapping_mul(count));
+        self.given += count;
+        if self.left != u64::MAX {
+            self.left -= count;
+        }
+        let took = start.elapsed();
+        if took > 2 * POLL_TIME {
+            self.poll_size = (self.poll_size / 2).max(1);
+        } else if took < POLL_TIME / 2 && count == self.poll_size {
+            self.poll_size = (self.poll_size * 2).min(POLL_MAX);
+        }
+        Ok(if self.left == 0 { PollStatus::Finished } else { PollStatus::More })
+    }
+
+    fn signal(&mut self, signal: Signal) -> Result<()> {
+        self.out.signal(signal)
+    }
+
+    fn into_next(self: Box<Self>) -> Option<Box<dyn AnyNext>> {
+        None
+    }
+}
+
+/// What a source of the program did in one call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceStatus {
+    /// There is more now.
+    More,
+    /// Nothing now; ask again in this many milliseconds.
+    Idle(u32),
+    /// Bounded, and at its end.
+    Finished,
+}
+
+/// A source of the program's own.
+pub trait SourceFunction<T: Element>: 'static {
+    /// Called once, before the first poll.
+    fn open(&mut self, _ctx: &mut crate::context::OpenContext<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    /// Gives out some elements, about as many as take a millisecond or two.
+    fn poll(&mut self, out: &mut Collector<'_, T>) -> Result<SourceStatus>;
+}
+
+/// Runs a source of the program.
+pub(crate) struct FunctionSource<T: Element, F> {
+    id: u32,
+    f: F,
+    out: Next<T>,
+}
+
+impl<T: Element, F: SourceFunction<T>> FunctionSource<T, F> {
+    pub(crate) fn new(id: u32, f: F, out: Next<T>) -> Self {
+        Self { id, f, out }
+    }
+}
+
+impl<T: Element, F: SourceFunction<T>> Head for FunctionSource<T, F> {
+    unsafe fn process(&mut self, _: u32, _: &[u8]) {
+        unreachable!("a source has no input");
+    }
+
+    fn poll(&mut self) -> Result<PollStatus> {
+        position::operator(self.id);
+        let status = self.f.poll(&mut Collector::new(&mut *self.out, self.id))?;
+        Ok(match status {
+            SourceStatus::More => PollStatus::More,
+            SourceStatus::Idle(milliseconds) => PollStatus::Idle(milliseconds),
+            SourceStatus::Finished => PollStatus::Finished,
+        })
+    }
+
+    fn signal(&mut self, signal: Signal) -> Result<()> {
+        self.out.signal(signal)
+    }
+
+    fn into_next(self: Box<Self>) -> Option<Box<dyn AnyNext>> {
+        None
+    }
+}
+
+/// The elements of a collection, in order.
+pub(crate) struct Collection<T>(pub(crate) std::vec::IntoIter<T>);
+
+impl<T: Owned> SourceFunction<T> for Collection<T> {
+    fn poll(&mut self, out: &mut Collector<'_, T>) -> Result<SourceStatus> {
+        for value in self.0.by_ref().take(POLL_FIRST as usize) {
+            out.collect(value);
+        }
+        Ok(if self.0.len() == 0 { SourceStatus::Finished } else { SourceStatus::More })
+    }
+}
