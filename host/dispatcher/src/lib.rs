@@ -15,7 +15,7 @@ mod persistence;
 mod service;
 mod submission;
 
-pub use job_masters::{JobMaster, JobMasters, LocalJobMasters};
+pub use job_masters::{JobMaster, JobMasters, LocalJobMasters, Running};
 pub use message::Handle;
 pub use options::{JobMasterOptions, Options};
 pub use service::Service;
