@@ -103,15 +103,17 @@ pub(crate) async fn compile(
     }
     let memory = limits.memory >> 20;
     Err(match status.signal() {
-        Some(signal) if signal == rustix::process::Signal::XCPU.as_raw() || signal == 9 => {
-            time_is_up(limits.time)
-        }
+        Some(signal) if signal == rustix::process::Signal::XCPU.as_raw() => time_is_up(limits.time),
         // An allocation that fails aborts.
         Some(signal) if signal == rustix::process::Signal::ABORT.as_raw() => Error::new(
             ErrorCode::ComponentCompile,
             format!(
                 "compiling the component took more than {memory} MiB of memory: is one of its functions very large? (limit: taskmanager.wasm.compile.memory)"
             ),
+        ),
+        Some(signal) if signal == rustix::process::Signal::KILL.as_raw() => Error::new(
+            ErrorCode::ComponentCompile,
+            "the compiler was killed while it compiled this component: is the machine out of memory?",
         ),
         Some(signal) => Error::new(
             ErrorCode::ComponentCompile,
@@ -143,7 +145,15 @@ pub fn compile_main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         eprintln!("this subcommand is for heddle itself: it expects an order of the sandbox");
         return ExitCode::FAILURE;
     };
-    match run_order(&order) {
+    // What a panic says goes into the answer, not to the terminal.
+    std::panic::set_hook(Box::new(|_| {}));
+    let result = std::panic::catch_unwind(|| run_order(&order)).unwrap_or_else(|panic| {
+        let said = panic.downcast_ref::<String>().map(String::as_str);
+        let said = said.or(panic.downcast_ref::<&str>().copied()).unwrap_or("nothing");
+        let message = format!("the compiler panicked on this component: {}", clean(&cut(said, 500)));
+        Err(Error::new(ErrorCode::ComponentCompile, message))
+    });
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let answer = serde_json::to_string(&Answer { failure: error.failure() }).unwrap_or_default();
@@ -197,6 +207,7 @@ fn run_order(order: &Order) -> Result<(), Error> {
 }
 
 fn limit(resource: Resource, value: u64) -> Result<(), Error> {
-    setrlimit(resource, Rlimit { current: Some(value), maximum: Some(value) })
+    // A little between the two: the first one says what it was, the second kills.
+    setrlimit(resource, Rlimit { current: Some(value), maximum: Some(value.saturating_add(1)) })
         .map_err(|error| Error::internal(format!("the compiler cannot limit itself: {error}")))
 }

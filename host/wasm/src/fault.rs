@@ -66,7 +66,7 @@ pub(crate) fn explain(error: wasmtime::Error, phase: Phase, task: &str, panic: O
         Some(operator) => format!("operator '{operator}'"),
         None => subject(phase, task),
     };
-    let code = |running: ErrorCode| if phase == Phase::Run { running } else { ErrorCode::PlanFailed };
+    let code = |running: ErrorCode| if phase == Phase::Plan { ErrorCode::PlanFailed } else { running };
     let failure = match error.downcast_ref::<Fault>() {
         Some(Fault::Cancelled) => return Error::Cancelled,
         Some(Fault::Host(failure)) => failure.clone(),
@@ -76,10 +76,10 @@ pub(crate) fn explain(error: wasmtime::Error, phase: Phase, task: &str, panic: O
                 "{} did not return within {timeout:?}{}: is it an endless loop? (limit: {})",
                 subject(phase, task),
                 place(&error),
-                if phase == Phase::Run {
-                    "taskmanager.wasm.call-timeout"
-                } else {
+                if phase == Phase::Plan {
                     "taskmanager.wasm.plan-timeout"
+                } else {
+                    "taskmanager.wasm.call-timeout"
                 }
             ),
         ),
@@ -105,7 +105,7 @@ fn explain_trap(
     panic: &Option<PanicReport>,
     operator: String,
 ) -> Failure {
-    let code = |running: ErrorCode| if phase == Phase::Run { running } else { ErrorCode::PlanFailed };
+    let code = |running: ErrorCode| if phase == Phase::Plan { ErrorCode::PlanFailed } else { running };
     let trap = error.downcast_ref::<Trap>();
     if let Some(panic) = panic {
         let record = panic.position.map(|record| format!(" on record {record}")).unwrap_or_default();
@@ -135,6 +135,12 @@ fn explain_trap(
         ),
         // Values that the canonical ABI does not allow: lists out of bounds,
         // text that is not UTF-8, unknown discriminants.
+        // The answer of `plan` is lifted as a whole, within a limit.
+        None if phase == Phase::Plan
+            && error.root_cause().to_string().contains("fuel allocated for hostcalls") =>
+        {
+            Failure::new(ErrorCode::PlanInvalid, "the job's graph is not valid: it is larger than 16 MiB")
+        }
         None => {
             let cause = cut(&error.root_cause().to_string(), MESSAGE_MAX);
             Failure::new(
@@ -147,7 +153,7 @@ fn explain_trap(
 
 fn subject(phase: Phase, task: &str) -> String {
     match phase {
-        Phase::Start => "the component's start".to_owned(),
+        Phase::Start => format!("the start of task '{task}'"),
         Phase::Plan => "the job's `main`".to_owned(),
         Phase::Run => format!("task '{task}'"),
     }

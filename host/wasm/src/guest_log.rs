@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 /// Bytes of one line.
 const LINE_MAX: usize = 8 << 10;
+/// Lines that wait for the end of a call.
+const LINES_MAX: usize = 1000;
 /// Bytes of a target's name.
 const TARGET_MAX: usize = 128;
 
@@ -120,7 +122,7 @@ impl Inner {
                 self.lines.push_back(Line { level: LogLevel::Warn, target: "heddle".to_owned(), message });
             }
         }
-        if self.used >= self.lines_per_second {
+        if self.used >= self.lines_per_second || self.lines.len() >= LINES_MAX {
             self.dropped += 1;
             return;
         }

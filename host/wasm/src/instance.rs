@@ -5,12 +5,14 @@ use crate::contract;
 use crate::error::Error;
 use crate::fault::{Fault, Phase, explain};
 use crate::host::TaskHost;
-use crate::store::{StoreData, Wait};
+use crate::store::{StoreData, Wait, WaitReason};
 use crate::task::{PollStatus, Task};
 use heddle_model::failure::{ErrorCode, Failure};
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 use tokio::time::Sleep;
 use wasmtime::Store;
 
@@ -20,6 +22,8 @@ use wasmtime::Store;
 pub struct Instance {
     store: Store<StoreData>,
     exports: Operator,
+    wait: Arc<WaitReason>,
+    call_timeout: Duration,
     task_name: String,
     ended: bool,
 }
@@ -29,10 +33,8 @@ macro_rules! call {
     ($self:ident, $method:ident $(, $argument:expr)*) => {{
         let result = {
             $self.enter()?;
-            let reason = $self.store.data().wait.clone();
-            let timeout = $self.store.data().clock.timeout;
             let call = $self.exports.heddle_operator_job().$method(&mut $self.store $(, $argument)*);
-            watched(call, &reason, timeout).await
+            watched(call, &$self.wait, $self.call_timeout).await
         };
         $self.leave(result, Phase::Run)
     }};
@@ -40,7 +42,9 @@ macro_rules! call {
 
 impl Instance {
     pub(crate) fn new(store: Store<StoreData>, exports: Operator, task_name: String) -> Self {
-        Self { store, exports, task_name, ended: false }
+        let wait = store.data().wait.clone();
+        let call_timeout = store.data().clock.timeout;
+        Self { store, exports, wait, call_timeout, task_name, ended: false }
     }
 
     /// Builds the chain of a subtask.
@@ -85,10 +89,8 @@ impl Instance {
     ) -> Result<Result<job::JobPlan, job::Failure>, Error> {
         self.enter()?;
         let program = contract::program(program);
-        let reason = self.store.data().wait.clone();
-        let timeout = self.store.data().clock.timeout;
         let call = self.exports.heddle_operator_job().call_plan(&mut self.store, &program);
-        let result = watched(call, &reason, timeout).await;
+        let result = watched(call, &self.wait, self.call_timeout).await;
         self.leave(result, Phase::Plan)
     }
 
@@ -154,8 +156,8 @@ impl std::fmt::Debug for Instance {
 /// then. One that waits for a channel may wait for ever.
 pub(crate) async fn watched<T>(
     call: impl Future<Output = wasmtime::Result<T>>,
-    reason: &crate::store::WaitReason,
-    timeout: std::time::Duration,
+    reason: &WaitReason,
+    timeout: Duration,
 ) -> wasmtime::Result<T> {
     let mut call = pin!(call);
     let mut timer: Option<Pin<Box<Sleep>>> = None;

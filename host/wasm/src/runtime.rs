@@ -7,6 +7,7 @@ use crate::contract;
 use crate::engine;
 use crate::error::Error;
 use crate::fault::{Phase, explain};
+use crate::guest_log::{clean, cut};
 use crate::host::TaskHost;
 use crate::imports;
 use crate::inspect::{self, Kind};
@@ -29,6 +30,14 @@ use wasmtime::Engine;
 #[derive(Clone)]
 pub struct Runtime {
     shared: Arc<Shared>,
+}
+
+/// What became of mapping an artefact.
+enum Mapped {
+    Ready(Arc<Loaded>),
+    Absent,
+    /// The engine's reason.
+    Refused(String),
 }
 
 /// A place where one component is loaded at a time.
@@ -120,23 +129,35 @@ impl Runtime {
         grants: &Grants,
         read: impl AsyncFnOnce() -> Result<Vec<u8>, Error>,
     ) -> Result<Arc<Loaded>, Error> {
-        if let Some(loaded) = self.map(key).await? {
-            return Ok(loaded);
+        match self.map(key).await? {
+            Mapped::Ready(loaded) => return Ok(loaded),
+            Mapped::Absent => {}
+            Mapped::Refused(why) => {
+                tracing::warn!(component = %key, why, "a compiled component cannot be mapped, compiling it again");
+            }
         }
         let bytes = read().await?;
         if let Kind::Component(surface) = inspect::inspect(&bytes)? {
             imports::check(&surface, grants)?;
         }
         self.compile(key, bytes).await?;
-        self.map(key).await?.ok_or_else(|| Error::internal(format!("the compiled component {key} is gone")))
+        match self.map(key).await? {
+            Mapped::Ready(loaded) => Ok(loaded),
+            Mapped::Absent => Err(Error::internal(format!("the compiled component {key} is gone"))),
+            // Valid, but with more tables or memory than an instance may have.
+            Mapped::Refused(why) => Err(Error::new(
+                ErrorCode::ComponentInvalid,
+                format!("the component does not fit into the sandbox: {why}"),
+            )),
+        }
     }
 
     /// Maps a compiled component, if a sound one is in the cache.
-    async fn map(&self, key: BlobKey) -> Result<Option<Arc<Loaded>>, Error> {
+    async fn map(&self, key: BlobKey) -> Result<Mapped, Error> {
         let shared = self.shared.clone();
         let map = move || {
             if !shared.cache.verify(&key) {
-                return None;
+                return Mapped::Absent;
             }
             // SAFETY: the file was written by this program's compiler (only
             // the owner can write to the folder, and the checksum fits), for
@@ -146,17 +167,16 @@ impl Runtime {
                 wasmtime::component::Component::deserialize_file(&shared.engine, shared.cache.artefact(&key))
             };
             match code {
-                Ok(code) => Some(Arc::new(Loaded::new(&shared.engine, key, code))),
+                Ok(code) => Mapped::Ready(Arc::new(Loaded::new(&shared.engine, key, code))),
                 Err(error) => {
-                    tracing::warn!(component = %key, error = %error, "a compiled component cannot be mapped, compiling it again");
                     shared.cache.remove(&key);
-                    None
+                    Mapped::Refused(clean(&cut(&format!("{error:#}"), 500)))
                 }
             }
         };
         tokio::task::spawn_blocking(map)
             .await
-            .map_err(|error| Error::internal(format!("mapping a component: {error}")))
+            .map_err(|error| Error::internal(format!("cannot map a component: {error}")))
     }
 
     async fn compile(&self, key: BlobKey, bytes: Vec<u8>) -> Result<(), Error> {
