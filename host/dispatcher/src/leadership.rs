@@ -105,6 +105,7 @@ mod tests {
             Stopping { next: Some(2) } + Granted { session: 3 } -> Stopping { next: Some(3) }
             Stopping { next: Some(2) } + Revoked -> Stopping { next: None }
             Stopping { next: Some(2) } + Stopped -> Created { session: 2 }, Recover { session: 2 }
-        "#]].assert_eq(&table);
+        "#]]
+        .assert_eq(&table);
     }
 }

@@ -48,6 +48,13 @@ enum Event {
     Shutdown,
 }
 
+/// What the driver's task is given.
+struct Driver {
+    driver: Box<dyn ResourceManagerDriver>,
+    orders: mpsc::Receiver<Order>,
+    events: mpsc::Sender<DriverEvent>,
+}
+
 pub struct Service {
     options: Options,
     rpc: Arc<dyn RpcService>,
@@ -58,7 +65,7 @@ pub struct Service {
     orders: mpsc::Sender<Order>,
     driver_events: mpsc::Receiver<DriverEvent>,
     /// Taken when the service runs.
-    driver: Option<(Box<dyn ResourceManagerDriver>, mpsc::Receiver<Order>, mpsc::Sender<DriverEvent>)>,
+    driver: Option<Driver>,
     calls: JoinSet<Answer>,
     /// The slot manager's time starts here.
     start: Instant,
@@ -91,7 +98,7 @@ impl Service {
             connections: Connections::default(),
             orders,
             driver_events,
-            driver: Some((driver, order_receiver, event_sender)),
+            driver: Some(Driver { driver, orders: order_receiver, events: event_sender }),
             calls: JoinSet::new(),
             start: Instant::now(),
         };
@@ -102,8 +109,8 @@ impl Service {
     pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), Error> {
         info!(address = %self.options.address, token = %self.options.token, "resource manager started");
         let mut driver = JoinSet::new();
-        if let Some((actual, orders, events)) = self.driver.take() {
-            driver.spawn(drive(actual, orders, events));
+        if let Some(given) = self.driver.take() {
+            driver.spawn(drive(given.driver, given.orders, given.events));
         }
         let mut heartbeat =
             tokio::time::interval(self.options.heartbeat_interval.max(Duration::from_millis(1)));
