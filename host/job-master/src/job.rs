@@ -4,58 +4,37 @@
 //! Decides nothing that a brain can decide; keeps the connections to the
 //! resource manager and to TaskExecutors.
 
-use crate::call_queue::CallQueue;
-use crate::details::{self, Times};
+mod ending;
+mod resource_manager;
+mod workers;
+
+use crate::details::Times;
 use crate::handle::Message;
 use crate::outputs::{self, Outputs};
 use crate::service::{Event, Options};
-use crate::task_executors::{Call, Called, TaskExecutor, bounded, lost};
+use crate::task_executors::{Call, TaskExecutor, lost};
+use ending::{Refused, refuse};
 use heddle_model::failure::{ErrorCode, Failure};
 use heddle_model::id::{AllocationId, ExecutionAttemptId, JobId, ResourceId, SlotRequestId};
 use heddle_model::job_graph::JobGraph;
 use heddle_model::job_status::JobStatus;
-use heddle_model::memory::ResourceProfile;
 use heddle_model::plan::TransformationId;
 use heddle_model::task::{InputSplit, JobInformation};
-use heddle_rpc::{
-    Address, Error, JobDetails, JobMasterRegistration, JobOverview, JobResult, ResourceManagerGateway,
-    Result, RpcService, SlotOffer, SlotRequest,
-};
+use heddle_rpc::{Error, Result, RpcService, SlotOffer};
 use heddle_scheduler::scheduler::{self, Scheduler};
 use heddle_scheduler::slot_pool::{self, SlotPool};
+use resource_manager::{ResourceManager, ResourceManagerCall};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
-
-/// First and longest pause between two tries to register.
-const REGISTRATION_BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
-
-enum ResourceManagerCall {
-    Request { allocation_id: AllocationId, profile: ResourceProfile },
-    Cancel { allocation_id: AllocationId },
-}
-
-struct ResourceManager {
-    /// Set while registered.
-    gateway: Option<Arc<dyn ResourceManagerGateway>>,
-    calls: CallQueue<ResourceManagerCall>,
-    backoff: Duration,
-    registration: Option<AbortHandle>,
-}
 
 /// An event for a brain that waits its turn.
 enum Todo {
     Scheduler(scheduler::Event),
     Pool(slot_pool::Event),
-}
-
-/// A job that could not even start.
-pub(crate) struct Refused {
-    pub details: JobDetails,
-    pub result: JobResult,
 }
 
 pub(crate) struct Job {
@@ -112,12 +91,7 @@ impl Job {
             pool,
             todo: VecDeque::new(),
             calls: JoinSet::new(),
-            resource_manager: ResourceManager {
-                gateway: None,
-                calls: CallQueue::new(),
-                backoff: REGISTRATION_BACKOFF.0,
-                registration: None,
-            },
+            resource_manager: ResourceManager::new(),
             task_executors: BTreeMap::new(),
             generations: 0,
             next_heartbeat: options.heartbeat_interval,
@@ -311,8 +285,6 @@ impl Job {
         self.tell_scheduler(scheduler::Event::TimePassed);
     }
 
-    // ---- the brains ----------------------------------------------------------
-
     fn tell_scheduler(&mut self, event: scheduler::Event) {
         self.todo.push_back(Todo::Scheduler(event));
         self.drive();
@@ -439,264 +411,6 @@ impl Job {
             self.times.ended_at_ms = Some(epoch_ms());
         }
     }
-
-    // ---- the resource manager ------------------------------------------------
-
-    fn register_at_resource_manager(&mut self, delay: Duration) {
-        let (rpc, address) = (Arc::clone(&self.rpc), self.options.resource_manager.clone());
-        let token = self.options.resource_manager_id;
-        let registration = JobMasterRegistration {
-            job_id: self.job.job_id,
-            job_master_id: self.options.job_master_id,
-            address: self.options.address.clone(),
-        };
-        let abort = self.calls.spawn(async move {
-            tokio::time::sleep(delay).await;
-            let result = match rpc.resource_manager(&address) {
-                Ok(gateway) => bounded(gateway.register_job_master(token, registration)).await,
-                Err(error) => Err(error),
-            };
-            Event::RegisteredAtResourceManager(result)
-        });
-        self.resource_manager.registration = Some(abort);
-    }
-
-    fn registered_at_resource_manager(&mut self, result: Result<()>) {
-        self.resource_manager.registration = None;
-        let address = &self.options.resource_manager;
-        match result.and_then(|()| self.rpc.resource_manager(address)) {
-            Ok(gateway) => {
-                info!(job_id = %self.id(), %address, "registered at the resource manager");
-                self.resource_manager.gateway = Some(gateway);
-                self.resource_manager.backoff = REGISTRATION_BACKOFF.0;
-                self.tell_pool(slot_pool::Event::ResourceManagerConnected);
-            }
-            Err(error) => {
-                let delay = self.resource_manager.backoff;
-                debug!(job_id = %self.id(), %error, ?delay, "registration refused, trying again");
-                self.resource_manager.backoff = (delay * 2).min(REGISTRATION_BACKOFF.1);
-                self.register_at_resource_manager(delay);
-            }
-        }
-    }
-
-    fn lose_resource_manager(&mut self, error: &Error) {
-        if self.resource_manager.gateway.take().is_none() {
-            return;
-        }
-        warn!(job_id = %self.id(), %error, "the resource manager was lost");
-        self.resource_manager.calls.drain().for_each(drop);
-        self.tell_pool(slot_pool::Event::ResourceManagerDisconnected);
-        self.register_at_resource_manager(self.resource_manager.backoff);
-    }
-
-    fn call_resource_manager(&mut self) {
-        let Some(gateway) = self.resource_manager.gateway.clone() else { return };
-        let Some(call) = self.resource_manager.calls.next() else { return };
-        let (token, job_master_id) = (self.options.resource_manager_id, self.options.job_master_id);
-        let (job_id, job_master) = (self.job.job_id, self.options.address.clone());
-        self.calls.spawn(async move {
-            match call {
-                ResourceManagerCall::Request { allocation_id, profile } => {
-                    let request = SlotRequest { job_id, allocation_id, profile, job_master };
-                    let result = bounded(gateway.request_slot(token, job_master_id, request)).await;
-                    Event::SlotRequested { allocation_id, result }
-                }
-                ResourceManagerCall::Cancel { allocation_id } => Event::SlotRequestCancelled(
-                    bounded(gateway.cancel_slot_request(token, job_master_id, allocation_id)).await,
-                ),
-            }
-        });
-    }
-
-    fn slot_requested(&mut self, allocation_id: AllocationId, result: Result<()>) {
-        self.resource_manager.calls.ended();
-        match result {
-            Ok(()) => {}
-            Err(Error::Failure(cause)) => {
-                self.tell_pool(slot_pool::Event::AllocationFailed { allocation_id, cause });
-            }
-            // The requests are made again once it is back.
-            Err(error) => self.lose_resource_manager(&error),
-        }
-        self.call_resource_manager();
-    }
-
-    // ---- TaskExecutors -------------------------------------------------------
-
-    fn register_task_executor(&mut self, resource_id: ResourceId, address: &Address) -> Result<()> {
-        let gateway = self.rpc.task_executor(address)?;
-        if self.task_executors.remove(&resource_id).is_some() {
-            // It registers again because it has forgotten this job: slots of its
-            // former life are gone.
-            let cause = lost(&resource_id, "it registered again");
-            let resource_id = resource_id.clone();
-            self.tell_pool(slot_pool::Event::TaskExecutorLost { resource_id, cause });
-        }
-        info!(job_id = %self.id(), %resource_id, %address, "TaskExecutor registered");
-        self.generations += 1;
-        let task_executor = TaskExecutor::new(gateway, self.generations, self.now());
-        self.task_executors.insert(resource_id.clone(), task_executor);
-        self.tell_pool(slot_pool::Event::TaskExecutorRegistered(resource_id));
-        Ok(())
-    }
-
-    fn current(&mut self, resource_id: &ResourceId, generation: u64) -> Option<&mut TaskExecutor> {
-        self.task_executors.get_mut(resource_id).filter(|one| one.generation == generation)
-    }
-
-    fn call_task_executor(&mut self, resource_id: &ResourceId, call: Call) {
-        // A TaskExecutor that is gone took its tasks and slots with it; the
-        // brains have heard of it.
-        let Some(task_executor) = self.task_executors.get_mut(resource_id) else { return };
-        task_executor.push(call);
-        task_executor.make_next_call(resource_id, self.options.job_master_id, &mut self.calls);
-    }
-
-    fn task_executor_called(&mut self, resource_id: ResourceId, generation: u64, called: Called) {
-        let token = self.options.job_master_id;
-        let Some(task_executor) =
-            self.task_executors.get_mut(&resource_id).filter(|one| one.generation == generation)
-        else {
-            return;
-        };
-        task_executor.call_ended();
-        task_executor.make_next_call(&resource_id, token, &mut self.calls);
-        match called {
-            Called::Submitted { result: Ok(()), .. } | Called::Cancelled(Ok(())) | Called::Freed(Ok(())) => {}
-            Called::Submitted { attempts, result: Err(Error::Failure(cause)) } => {
-                warn!(job_id = %self.id(), %resource_id, error = %cause, "tasks were not taken");
-                self.tell_scheduler(scheduler::Event::TasksRejected { attempts, cause });
-            }
-            Called::Submitted { result: Err(error), .. } | Called::Cancelled(Err(error)) => {
-                match error {
-                    // The cancellation time-out is the remedy.
-                    Error::Failure(cause) => {
-                        warn!(job_id = %self.id(), %resource_id, error = %cause, "tasks were not cancelled");
-                    }
-                    error => {
-                        let cause = lost(&resource_id, &error.to_string());
-                        self.lose_task_executor(&resource_id, cause);
-                    }
-                }
-            }
-            Called::Freed(Err(error)) => debug!(job_id = %self.id(), %resource_id, %error, "slot not freed"),
-        }
-    }
-
-    fn lose_task_executor(&mut self, resource_id: &ResourceId, cause: Failure) {
-        let Some(task_executor) = self.task_executors.remove(resource_id) else { return };
-        info!(job_id = %self.id(), %resource_id, reason = %cause, "TaskExecutor disconnected");
-        let (token, job_id) = (self.options.job_master_id, self.job.job_id);
-        let told = cause.clone();
-        // If it lives after all, it is to end its tasks.
-        self.calls.spawn(async move {
-            let call = task_executor.gateway.disconnect_job_master(token, job_id, told);
-            if let Err(error) = bounded(call).await {
-                debug!(%job_id, %error, "the lost TaskExecutor did not hear of it");
-            }
-            Event::Told
-        });
-        let resource_id = resource_id.clone();
-        self.tell_pool(slot_pool::Event::TaskExecutorLost { resource_id, cause });
-    }
-
-    // ---- the end -------------------------------------------------------------
-
-    pub fn details(&self) -> JobDetails {
-        details::details(&self.scheduler, self.times)
-    }
-
-    pub fn result(&self) -> JobResult {
-        let started = self.times.started_at_ms;
-        JobResult {
-            job_id: self.job.job_id,
-            status: self.scheduler.status(),
-            failure: match self.scheduler.status() {
-                JobStatus::Failed => self.scheduler.failure().cloned(),
-                _ => None,
-            },
-            runtime_ms: self.times.ended_at_ms.unwrap_or_else(epoch_ms).saturating_sub(started),
-            first_record_ms: self.scheduler.first_sink_record_at_ms().map(|at| at.saturating_sub(started)),
-            accumulators: self.scheduler.accumulators(),
-            collected: self.collected.clone(),
-        }
-    }
-
-    /// Starts to give everything back and to tell everybody; done when no call
-    /// is under way.
-    pub fn clean_up(&mut self) {
-        if let Some(registration) = self.resource_manager.registration.take() {
-            registration.abort();
-        }
-        let status = self.scheduler.status();
-        let cause = Failure::new(ErrorCode::Internal, format!("the job has ended: {status}"));
-        let mut freed: BTreeMap<ResourceId, Vec<(AllocationId, Failure)>> = BTreeMap::new();
-        let mut cancelled = Vec::new();
-        let now = self.now();
-        for action in self.pool.step(now, slot_pool::Event::ReleaseAll { cause: cause.clone() }) {
-            match action {
-                slot_pool::Action::FreeSlot { resource_id, allocation_id, cause } => {
-                    freed.entry(resource_id).or_default().push((allocation_id, cause));
-                }
-                slot_pool::Action::CancelSlotRequest { allocation_id } => cancelled.push(allocation_id),
-                _ => {}
-            }
-        }
-        let (token, job_id) = (self.options.job_master_id, self.job.job_id);
-        for (resource_id, task_executor) in &mut self.task_executors {
-            let mut slots = task_executor.unsent_releases();
-            slots.extend(freed.remove(resource_id).unwrap_or_default());
-            let (gateway, cause) = (Arc::clone(&task_executor.gateway), cause.clone());
-            self.calls.spawn(async move {
-                for (allocation_id, cause) in slots {
-                    let _ = gateway.free_slot(allocation_id, cause).await;
-                }
-                // The TaskExecutor may have forgotten the job with its last slot.
-                if let Err(error) = gateway.disconnect_job_master(token, job_id, cause).await {
-                    debug!(%job_id, %error, "a TaskExecutor did not hear of the end of the job");
-                }
-                Event::Told
-            });
-        }
-        let Some(gateway) = self.resource_manager.gateway.take() else { return };
-        let resource_manager_id = self.options.resource_manager_id;
-        cancelled.extend(self.resource_manager.calls.drain().filter_map(|call| match call {
-            ResourceManagerCall::Cancel { allocation_id } => Some(allocation_id),
-            ResourceManagerCall::Request { .. } => None,
-        }));
-        self.calls.spawn(async move {
-            for allocation_id in cancelled {
-                let _ = gateway.cancel_slot_request(resource_manager_id, token, allocation_id).await;
-            }
-            if let Err(error) = gateway.disconnect_job_master(resource_manager_id, job_id).await {
-                debug!(%job_id, %error, "the resource manager did not hear of the end of the job");
-            }
-            Event::Told
-        });
-    }
-
-    /// Answers what comes after the end, so that nobody tries again.
-    pub fn answer_late(&self, message: Message) {
-        match message {
-            Message::DisconnectTaskExecutor(_, _, reply)
-            | Message::FailSlot(_, _, _, reply)
-            | Message::UpdateTaskExecutionState(_, reply)
-            | Message::Heartbeat(_, _, reply)
-            | Message::AllocationFailure(_, _, reply)
-            | Message::Cancel(reply) => {
-                let _ = reply.send(Ok(()));
-            }
-            Message::OfferSlots(_, _, reply) => {
-                let _ = reply.send(Ok(Vec::new()));
-            }
-            Message::RequestJob(reply) => {
-                let _ = reply.send(Ok(self.details()));
-            }
-            // Unreachable, says the dropped answer.
-            Message::RegisterTaskExecutor(..) | Message::RequestNextInputSplit(..) => {}
-        }
-    }
 }
 
 fn offer(offer: SlotOffer) -> slot_pool::Offer {
@@ -705,33 +419,6 @@ fn offer(offer: SlotOffer) -> slot_pool::Offer {
         slot_number: offer.slot_number,
         profile: offer.profile,
     }
-}
-
-fn refuse(job: &JobGraph, times: Times, failure: Failure) -> Refused {
-    let overview = JobOverview {
-        job_id: job.job_id,
-        name: job.name.clone(),
-        status: JobStatus::Failed,
-        start_time_ms: times.started_at_ms,
-        end_time_ms: Some(times.started_at_ms),
-    };
-    let details = JobDetails {
-        overview,
-        restarts: 0,
-        vertices: Vec::new(),
-        accumulators: BTreeMap::new(),
-        failure: Some(failure.clone()),
-    };
-    let result = JobResult {
-        job_id: job.job_id,
-        status: JobStatus::Failed,
-        failure: Some(failure),
-        runtime_ms: 0,
-        first_record_ms: None,
-        accumulators: BTreeMap::new(),
-        collected: BTreeMap::new(),
-    };
-    Refused { details, result }
 }
 
 fn epoch_ms() -> u64 {

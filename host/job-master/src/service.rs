@@ -127,8 +127,7 @@ impl Service {
         let mut job = match Job::new(options, Arc::clone(&rpc), outputs) {
             Ok(job) => job,
             Err(refused) => {
-                // The receiver outlives this call in nobody's hands: the handle
-                // answers from here on.
+                // From here on the handle answers by itself.
                 let _ = mailbox.last.set(refused.details);
                 return refused.result;
             }

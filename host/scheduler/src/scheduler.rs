@@ -193,6 +193,7 @@ pub struct Scheduler {
     restarts: u32,
     /// When a task that is being cancelled is given up.
     cancelled_until: BTreeMap<SubtaskIndex, Duration>,
+    cancelled_by_deadline: BTreeSet<(Duration, SubtaskIndex)>,
     live: usize,
     finished: usize,
     first_sink_record_at_ms: Option<u64>,
@@ -223,6 +224,7 @@ impl Scheduler {
             failure: None,
             restarts: 0,
             cancelled_until: BTreeMap::new(),
+            cancelled_by_deadline: BTreeSet::new(),
             live: graph.subtasks().len(),
             finished: 0,
             first_sink_record_at_ms: None,
@@ -258,7 +260,7 @@ impl Scheduler {
             Region { state: RegionState::Restarting { at }, live: 0, .. } => Some(*at),
             _ => None,
         });
-        restarts.chain(self.cancelled_until.values().copied()).min()
+        restarts.chain(self.cancelled_by_deadline.first().map(|(until, _)| *until)).min()
     }
 
     /// The next split for a source's attempt; none at the end of its input.
@@ -498,7 +500,9 @@ impl Scheduler {
             let region = &mut self.regions[region.0];
             self.live -= 1;
             region.live -= 1;
-            self.cancelled_until.remove(&index);
+            if let Some(until) = self.cancelled_until.remove(&index) {
+                self.cancelled_by_deadline.remove(&(until, index));
+            }
             if next == ExecutionState::Finished {
                 self.finished += 1;
                 region.finished += 1;

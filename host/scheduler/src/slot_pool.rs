@@ -115,16 +115,8 @@ struct Slot {
     resource_id: ResourceId,
     slot_number: u32,
     profile: ResourceProfile,
-    user: SlotUser,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum SlotUser {
-    Request(SlotRequestId),
-    /// Kept for a later request until this time.
-    Nobody {
-        until: Duration,
-    },
+    /// None: it is kept for a later request.
+    user: Option<SlotRequestId>,
 }
 
 /// The pool of one job.
@@ -134,7 +126,12 @@ pub struct SlotPool {
     connected: bool,
     task_executors: BTreeSet<ResourceId>,
     pending: BTreeMap<SlotRequestId, PendingRequest>,
+    pending_by_allocation: BTreeMap<AllocationId, SlotRequestId>,
+    pending_by_deadline: BTreeSet<(Duration, SlotRequestId)>,
     slots: BTreeMap<AllocationId, Slot>,
+    slot_by_request: BTreeMap<SlotRequestId, AllocationId>,
+    /// Slots that nobody uses, and until when.
+    kept: BTreeMap<AllocationId, Duration>,
 }
 
 impl SlotPool {
@@ -144,7 +141,11 @@ impl SlotPool {
             connected: false,
             task_executors: BTreeSet::new(),
             pending: BTreeMap::new(),
+            pending_by_allocation: BTreeMap::new(),
+            pending_by_deadline: BTreeSet::new(),
             slots: BTreeMap::new(),
+            slot_by_request: BTreeMap::new(),
+            kept: BTreeMap::new(),
         }
     }
 
@@ -176,12 +177,8 @@ impl SlotPool {
 
     /// When `TimePassed` is due next.
     pub fn next_deadline(&self) -> Option<Duration> {
-        let requests = self.pending.values().map(|request| request.deadline);
-        let idle = self.slots.values().filter_map(|slot| match slot.user {
-            SlotUser::Nobody { until } => Some(until),
-            SlotUser::Request(_) => None,
-        });
-        requests.chain(idle).min()
+        let request = self.pending_by_deadline.first().map(|(deadline, _)| *deadline);
+        self.kept.values().copied().chain(request).min()
     }
 
     /// Requests without a slot.
@@ -191,28 +188,27 @@ impl SlotPool {
 
     /// Slots that some request uses.
     pub fn in_use(&self) -> usize {
-        self.slots.values().filter(|slot| matches!(slot.user, SlotUser::Request(_))).count()
+        self.slots.len() - self.kept.len()
     }
 
     /// Slots that are kept for later.
     pub fn kept(&self) -> usize {
-        self.slots.len() - self.in_use()
+        self.kept.len()
     }
 
     fn request(&mut self, now: Duration, requests: Vec<NewRequest>) -> Vec<Action> {
         let mut actions = Vec::new();
         let mut fulfilled = Vec::new();
         for NewRequest { id, allocation_id, profile } in requests {
-            let kept = self.slots.iter().find_map(|(allocation_id, slot)| {
-                (matches!(slot.user, SlotUser::Nobody { .. }) && slot.profile == profile)
-                    .then_some(*allocation_id)
-            });
+            let kept = self.kept.keys().copied().find(|kept| self.slots[kept].profile == profile);
             if let Some(kept) = kept {
                 fulfilled.push(self.use_slot(kept, id));
                 continue;
             }
-            let deadline = now + self.options.request_timeout;
+            let deadline = now.saturating_add(self.options.request_timeout);
             self.pending.insert(id, PendingRequest { allocation_id, profile, deadline });
+            self.pending_by_allocation.insert(allocation_id, id);
+            self.pending_by_deadline.insert((deadline, id));
             if self.connected {
                 actions.push(Action::RequestSlot { allocation_id, profile });
             }
@@ -239,9 +235,9 @@ impl SlotPool {
         // One after the other: an offer that was asked for must find its request
         // before another one, which was not, takes it.
         let known = self.task_executors.contains(resource_id);
-        let (asked, unasked): (Vec<_>, Vec<_>) = offers.into_iter().partition(|offer| {
-            self.pending.values().any(|request| request.allocation_id == offer.allocation_id)
-        });
+        let (asked, unasked): (Vec<_>, Vec<_>) = offers
+            .into_iter()
+            .partition(|offer| self.pending_by_allocation.contains_key(&offer.allocation_id));
         for offer in asked.into_iter().chain(unasked) {
             if !known {
                 continue;
@@ -261,9 +257,11 @@ impl SlotPool {
                     resource_id: resource_id.clone(),
                     slot_number: offer.slot_number,
                     profile: offer.profile,
-                    user: SlotUser::Nobody { until: now + self.options.idle_timeout },
+                    user: None,
                 },
             );
+            let until = now.saturating_add(self.options.idle_timeout);
+            self.kept.insert(offer.allocation_id, until);
             let (done, more) = self.serve_with(offer.allocation_id);
             fulfilled.extend(done);
             actions.extend(more);
@@ -276,9 +274,8 @@ impl SlotPool {
     /// Gives a slot that nobody uses to the request it was allocated for, else
     /// to another that it fits; that one's own allocation is then not needed.
     fn serve_with(&mut self, allocation_id: AllocationId) -> (Option<Fulfilled>, Option<Action>) {
-        let own = self.pending.iter().find(|(_, request)| request.allocation_id == allocation_id);
-        if let Some((&request, _)) = own {
-            self.pending.remove(&request);
+        if let Some(&request) = self.pending_by_allocation.get(&allocation_id) {
+            self.remove_pending(request);
             return (Some(self.use_slot(allocation_id, request)), None);
         }
         let Some(profile) = self.slots.get(&allocation_id).map(|slot| slot.profile) else {
@@ -286,16 +283,34 @@ impl SlotPool {
         };
         let fitting = self.pending.iter().find(|(_, request)| request.profile == profile);
         let Some((&request, _)) = fitting else { return (None, None) };
-        let orphan = self.pending.remove(&request).map(|request| request.allocation_id);
+        let orphan = self.remove_pending(request).map(|request| request.allocation_id);
         let cancel = orphan
             .filter(|_| self.connected)
             .map(|allocation_id| Action::CancelSlotRequest { allocation_id });
         (Some(self.use_slot(allocation_id, request)), cancel)
     }
 
+    fn remove_pending(&mut self, request: SlotRequestId) -> Option<PendingRequest> {
+        let pending = self.pending.remove(&request)?;
+        self.pending_by_allocation.remove(&pending.allocation_id);
+        self.pending_by_deadline.remove(&(pending.deadline, request));
+        Some(pending)
+    }
+
+    fn remove_slot(&mut self, allocation_id: AllocationId) -> Option<Slot> {
+        let slot = self.slots.remove(&allocation_id)?;
+        self.kept.remove(&allocation_id);
+        if let Some(request) = slot.user {
+            self.slot_by_request.remove(&request);
+        }
+        Some(slot)
+    }
+
     fn use_slot(&mut self, allocation_id: AllocationId, request: SlotRequestId) -> Fulfilled {
         let slot = self.slots.get_mut(&allocation_id).expect("the caller found the slot in the pool");
-        slot.user = SlotUser::Request(request);
+        slot.user = Some(request);
+        self.kept.remove(&allocation_id);
+        self.slot_by_request.insert(request, allocation_id);
         Fulfilled { request, allocation_id, resource_id: slot.resource_id.clone() }
     }
 
@@ -306,26 +321,22 @@ impl SlotPool {
         cause: Failure,
         reusable: bool,
     ) -> Vec<Action> {
-        let requests: BTreeSet<_> = requests.into_iter().collect();
         let mut actions = Vec::new();
+        let mut fulfilled = Vec::new();
+        // All requests first: a slot must not go to one that is released, too.
         for request in &requests {
-            if let Some(pending) = self.pending.remove(request)
+            if let Some(pending) = self.remove_pending(*request)
                 && self.connected
             {
                 actions.push(Action::CancelSlotRequest { allocation_id: pending.allocation_id });
             }
         }
-        let released: Vec<_> = self
-            .slots
-            .iter()
-            .filter(|(_, slot)| matches!(slot.user, SlotUser::Request(user) if requests.contains(&user)))
-            .map(|(allocation_id, _)| *allocation_id)
-            .collect();
-        let mut fulfilled = Vec::new();
-        for allocation_id in released {
+        for request in requests {
+            let Some(allocation_id) = self.slot_by_request.remove(&request) else { continue };
+            let slot = self.slots.get_mut(&allocation_id).expect("both maps name the same slots");
+            slot.user = None;
+            self.kept.insert(allocation_id, now);
             if reusable {
-                let slot = self.slots.get_mut(&allocation_id).expect("the id was found in the pool");
-                slot.user = SlotUser::Nobody { until: now };
                 let (done, cancel) = self.serve_with(allocation_id);
                 actions.extend(cancel);
                 if let Some(done) = done {
@@ -340,13 +351,17 @@ impl SlotPool {
     }
 
     fn free(&mut self, allocation_id: AllocationId, cause: &Failure) -> Option<Action> {
-        let slot = self.slots.remove(&allocation_id)?;
+        let slot = self.remove_slot(allocation_id)?;
         Some(Action::FreeSlot { resource_id: slot.resource_id, allocation_id, cause: cause.clone() })
     }
 
     fn release_all(&mut self, cause: Failure) -> Vec<Action> {
         let pending = std::mem::take(&mut self.pending);
         let slots = std::mem::take(&mut self.slots);
+        self.pending_by_allocation.clear();
+        self.pending_by_deadline.clear();
+        self.slot_by_request.clear();
+        self.kept.clear();
         let cancelled = pending
             .into_values()
             .filter(|_| self.connected)
@@ -372,13 +387,8 @@ impl SlotPool {
 
     /// The slots are gone; one answer for all, since they have one cause.
     fn lose_slots(&mut self, lost: &[AllocationId], cause: Failure) -> Vec<Action> {
-        let requests: Vec<_> = lost
-            .iter()
-            .filter_map(|allocation_id| match self.slots.remove(allocation_id)?.user {
-                SlotUser::Request(request) => Some(request),
-                SlotUser::Nobody { .. } => None,
-            })
-            .collect();
+        let requests: Vec<_> =
+            lost.iter().filter_map(|allocation_id| self.remove_slot(*allocation_id)?.user).collect();
         if requests.is_empty() { Vec::new() } else { vec![Action::Failed { requests, cause }] }
     }
 
@@ -386,25 +396,24 @@ impl SlotPool {
         if self.slots.contains_key(&allocation_id) {
             return self.lose_slots(&[allocation_id], cause);
         }
-        let pending = self.pending.iter().find(|(_, request)| request.allocation_id == allocation_id);
-        let Some((&request, _)) = pending else { return Vec::new() };
+        let Some(&request) = self.pending_by_allocation.get(&allocation_id) else { return Vec::new() };
         let cause = match cause.code {
             ErrorCode::NoResources => {
                 Failure { details: cause.details, ..self.no_resources(1, &cause.message) }
             }
             _ => cause,
         };
-        self.pending.remove(&request);
+        self.remove_pending(request);
         vec![Action::Failed { requests: vec![request], cause }]
     }
 
     fn time_passed(&mut self, now: Duration) -> Vec<Action> {
         let mut actions = Vec::new();
         let overdue: Vec<_> = self
-            .pending
+            .pending_by_deadline
             .iter()
-            .filter(|(_, request)| request.deadline <= now)
-            .map(|(request, _)| *request)
+            .take_while(|(deadline, _)| *deadline <= now)
+            .map(|(_, request)| *request)
             .collect();
         if !overdue.is_empty() {
             let reason = if self.connected {
@@ -414,7 +423,7 @@ impl SlotPool {
             };
             let cause = self.no_resources(overdue.len(), &reason);
             for request in &overdue {
-                if let Some(pending) = self.pending.remove(request)
+                if let Some(pending) = self.remove_pending(*request)
                     && self.connected
                 {
                     actions.push(Action::CancelSlotRequest { allocation_id: pending.allocation_id });
@@ -423,9 +432,9 @@ impl SlotPool {
             actions.push(Action::Failed { requests: overdue, cause });
         }
         let idle: Vec<_> = self
-            .slots
+            .kept
             .iter()
-            .filter(|(_, slot)| matches!(slot.user, SlotUser::Nobody { until } if until <= now))
+            .filter(|(_, until)| **until <= now)
             .map(|(allocation_id, _)| *allocation_id)
             .collect();
         let cause = Failure::new(ErrorCode::Internal, "the job does not use the slot");

@@ -34,6 +34,8 @@ pub(crate) struct SlotSharing {
     slots: Vec<SharedSlot>,
     slot_of: Vec<SharedSlotIndex>,
     slots_of_region: Vec<Vec<SharedSlotIndex>>,
+    /// How many slots each region still misses.
+    missing: Vec<usize>,
     by_request: BTreeMap<SlotRequestId, SharedSlotIndex>,
     next_request: u128,
 }
@@ -67,7 +69,8 @@ impl SlotSharing {
                 }
             }
         }
-        Self { slots, slot_of, slots_of_region, by_request: BTreeMap::new(), next_request: 0 }
+        let missing = slots_of_region.iter().map(Vec::len).collect();
+        Self { slots, slot_of, slots_of_region, missing, by_request: BTreeMap::new(), next_request: 0 }
     }
 
     pub fn slot(&self, index: SharedSlotIndex) -> &SharedSlot {
@@ -100,13 +103,22 @@ impl SlotSharing {
     }
 
     pub fn assign(&mut self, index: SharedSlotIndex, assigned: AssignedSlot) {
-        self.slots[index.0].assigned = Some(assigned);
+        let slot = &mut self.slots[index.0];
+        if slot.assigned.replace(assigned).is_none() {
+            for region in &slot.regions {
+                self.missing[region.0] -= 1;
+            }
+        }
     }
 
     /// Forgets the slot's request and what served it.
     pub fn clear(&mut self, index: SharedSlotIndex) -> Option<SlotRequestId> {
         let slot = &mut self.slots[index.0];
-        slot.assigned = None;
+        if slot.assigned.take().is_some() {
+            for region in &slot.regions {
+                self.missing[region.0] += 1;
+            }
+        }
         let request = slot.request.take()?;
         self.by_request.remove(&request);
         Some(request)
@@ -114,6 +126,6 @@ impl SlotSharing {
 
     /// Whether all slots of the region are there.
     pub fn complete(&self, region: RegionIndex) -> bool {
-        self.slots_of(region).iter().all(|slot| self.slots[slot.0].assigned.is_some())
+        self.missing[region.0] == 0
     }
 }

@@ -20,7 +20,7 @@ use heddle_rpc::{
     RequestSlot, ResourceManagerGateway, Result, RpcService, SlotOffer, SlotReport, SlotRequest,
     TaskExecutorGateway, TaskExecutorHeartbeat, TaskExecutorRegistration,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -354,10 +354,17 @@ pub struct FakeResourceManager {
     slots_per_worker: usize,
     given: Mutex<BTreeMap<AllocationId, usize>>,
     dead: Mutex<BTreeSet<usize>>,
+    /// Answers to the next slot requests.
+    answers: Mutex<VecDeque<Error>>,
     log: Log,
 }
 
 impl FakeResourceManager {
+    /// The next slot request that has no such answer yet gets it.
+    pub fn answer_with(&self, error: Error) {
+        self.answers.lock().expect("no fake panics").push_back(error);
+    }
+
     pub fn forget_worker(&self, number: usize) {
         self.dead.lock().expect("no fake panics").insert(number);
     }
@@ -386,6 +393,10 @@ impl ResourceManagerGateway for FakeResourceManager {
         job_master_id: JobMasterId,
         request: SlotRequest,
     ) -> Result<()> {
+        self.log.push("slot requested");
+        if let Some(error) = self.answers.lock().expect("no fake panics").pop_front() {
+            return Err(error);
+        }
         let mut given = self.given.lock().expect("no fake panics").clone();
         let dead = self.dead.lock().expect("no fake panics").clone();
         let held = |number: &usize| {
@@ -540,6 +551,7 @@ impl Cluster {
             slots_per_worker,
             given: Mutex::default(),
             dead: Mutex::default(),
+            answers: Mutex::default(),
             log: log.clone(),
         });
         Self { rpc, workers, resource_manager, log }

@@ -6,7 +6,7 @@ use heddle_model::failure::{ErrorCode, Failure};
 use heddle_model::id::{AllocationId, ResourceId};
 use heddle_model::job_graph::Distribution;
 use heddle_model::job_status::JobStatus;
-use heddle_rpc::{JobMasterGateway, RpcService, SlotOffer};
+use heddle_rpc::{Error, JobMasterGateway, RpcService, SlotOffer};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -29,20 +29,42 @@ async fn too_few_slots_fail_the_job_after_the_request_timeout() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_allocation_that_fails_is_tried_again_by_a_restart() {
+async fn a_request_that_is_refused_is_made_again_by_a_restart() {
+    let cluster = Cluster::new(2, 1, |_| Behaviour::Finish);
+    let refusal = Failure::new(ErrorCode::NoResources, "no worker may be started");
+    cluster.resource_manager.answer_with(refusal.into());
+    let (result, handle) = cluster.run(two_by_two().fixed_delay(1).build(), FakeOutputs::default()).await;
+    assert_eq!(result.status, JobStatus::Finished);
+    let failure = handle.request_job(TOKEN).await.expect("kept").failure.expect("a request was refused");
+    assert_eq!(failure.code, ErrorCode::NoResources);
+    assert!(failure.message.contains("(no worker may be started)"), "{}", failure.message);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_allocation_of_nobody_that_fails_changes_nothing() {
     let cluster = Cluster::new(0, 0, |_| Behaviour::Finish);
     let running = cluster.start(two_by_two().build(), FakeOutputs::default());
     running.until(|details| details.overview.status == JobStatus::Running).await;
-    // Nobody knows this one.
     let cause = Failure::new(ErrorCode::NoResources, "no worker may be started");
-    running
-        .handle
-        .notify_allocation_failure(TOKEN, AllocationId(1), cause)
-        .await
-        .expect("the job master answers");
+    let told = running.handle.notify_allocation_failure(TOKEN, AllocationId(1), cause).await;
+    assert_eq!(told, Ok(()));
     assert_eq!(running.details().await.overview.status, JobStatus::Running);
     running.shutdown.cancel();
     running.result().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_resource_manager_is_registered_at_again_and_asked_again() {
+    let cluster = Cluster::new(2, 1, |_| Behaviour::Finish);
+    let gone = Error::Unreachable { address: resource_manager_address() };
+    cluster.resource_manager.answer_with(gone);
+    let stale = Error::Fenced { expected: "1".into(), got: "0".into() };
+    cluster.resource_manager.answer_with(stale);
+    let (result, handle) = cluster.run(two_by_two().build(), FakeOutputs::default()).await;
+    assert_eq!(result.status, JobStatus::Finished);
+    assert_eq!(handle.request_job(TOKEN).await.expect("kept").restarts, 0);
+    assert_eq!(cluster.log.count("job master registered"), 3);
+    assert_eq!(cluster.log.count("slot requested"), 4);
 }
 
 #[tokio::test(start_paused = true)]

@@ -138,6 +138,7 @@ impl Scheduler {
                 self.transition(index, ExecutionState::Canceling);
                 let until = now.saturating_add(self.options.cancellation_timeout);
                 self.cancelled_until.insert(index, until);
+                self.cancelled_by_deadline.insert((until, index));
                 if let Some(resource_id) = resource_id {
                     self.out.cancels.entry(resource_id).or_default().push(attempt);
                 }
@@ -151,10 +152,10 @@ impl Scheduler {
 
     pub(super) fn time_passed(&mut self, now: Duration) {
         let overdue: Vec<_> = self
-            .cancelled_until
+            .cancelled_by_deadline
             .iter()
-            .filter(|(_, until)| **until <= now)
-            .map(|(index, _)| *index)
+            .take_while(|(until, _)| *until <= now)
+            .map(|(_, index)| *index)
             .collect();
         if let Some(first) = overdue.first() {
             self.counters.given_up += overdue.len() as u64;

@@ -465,3 +465,23 @@ fn a_cancelled_job_ends_when_its_tasks_have() {
     assert_eq!(run.scheduler.status(), JobStatus::Canceled);
     assert_eq!(run.scheduler.next_deadline(), None);
 }
+
+/// Seconds instead of milliseconds here mean that something is quadratic.
+#[test]
+fn a_job_of_twenty_thousand_regions_is_moved_one_message_at_a_time() {
+    let job = JobBuilder::new().source(20_000).sink(20_000).edge(0, 1, Distribution::Pointwise);
+    let mut run = Run::new(job.fixed_delay(1).build(), 0);
+    for request in std::mem::take(&mut run.requests) {
+        run.requests.push(request);
+        run.serve_requests();
+    }
+    run.log.clear();
+    let tasks = run.scheduler.graph().subtasks().len();
+    for state in [ExecutionState::Running, ExecutionState::Finished] {
+        for index in 0..tasks {
+            run.report(index, state);
+            run.scheduler.next_deadline();
+        }
+    }
+    assert_eq!(run.published.len(), tasks);
+}

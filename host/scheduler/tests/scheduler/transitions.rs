@@ -164,7 +164,8 @@ fn jobs() -> Vec<(&'static str, Scheduler)> {
 }
 
 fn check_jobs(expected: Expect) {
-    let events: [(&str, fn(&Scheduler) -> Event); 13] = [
+    type Row = (&'static str, fn(&Scheduler) -> Event);
+    let events: [Row; 13] = [
         ("prepared", |_| Event::Prepared(Ok(BTreeMap::new()))),
         ("not prepared", |_| Event::Prepared(Err(fatal()))),
         ("slot comes", |_| allocated()),
