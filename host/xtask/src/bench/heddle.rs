@@ -28,6 +28,8 @@ const INSTANCES: &str = "20000";
 
 pub struct Heddle {
     program: PathBuf,
+    /// The example.
+    word_count: PathBuf,
     jobs: BTreeMap<&'static str, PathBuf>,
     probe: Option<PathBuf>,
     bench: PathBuf,
@@ -40,7 +42,7 @@ pub struct Heddle {
 
 impl Heddle {
     pub fn prepare(folders: &Folders, cases: &[Case]) -> Result<Self> {
-        let program = dist::run()?.heddle();
+        let dist = dist::run()?;
         let names: BTreeSet<&'static str> = cases.iter().filter_map(job_of).collect();
         let built = if names.is_empty() { Vec::new() } else { build(&names)? };
         let jobs = names
@@ -64,7 +66,8 @@ impl Heddle {
             None
         };
         Ok(Self {
-            program,
+            program: dist.heddle(),
+            word_count: dist.example("word-count"),
             jobs,
             probe,
             bench: folders.bench.clone(),
@@ -153,7 +156,7 @@ impl Heddle {
         let finished = Process::start(
             self.run(&report, case.parallelism)
                 .arg("-Dexecution.runtime-mode=BATCH")
-                .arg(self.job("text-file")?)
+                .arg(&self.word_count)
                 .arg("--input")
                 .arg(&text.folder)
                 .arg("--output")
@@ -277,10 +280,9 @@ fn build(names: &BTreeSet<&'static str>) -> Result<Vec<(String, PathBuf)>> {
 fn job_of(case: &Case) -> Option<&'static str> {
     match case.measure {
         Measure::Rate { job, .. } | Measure::Sandbox { job, .. } => Some(job),
-        Measure::TextFile => Some("text-file"),
         Measure::ColdStart { .. } => Some("cold-start"),
         Measure::Instances(_) => Some("keyed-reduce"),
-        Measure::Idle => None,
+        Measure::TextFile | Measure::Idle => None,
     }
 }
 

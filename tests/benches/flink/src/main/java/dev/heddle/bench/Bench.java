@@ -38,6 +38,13 @@ public final class Bench {
             case "cold-start":
                 ColdStart.run(arguments);
                 break;
+            case "first-line":
+                // For the test that both sides read the same words.
+                System.out.println(
+                        Words.lines(
+                                arguments.integer("keys", 10_000),
+                                arguments.text("words", "short").equals("long"))[0]);
+                break;
             case "idle":
                 Idle.run();
                 break;

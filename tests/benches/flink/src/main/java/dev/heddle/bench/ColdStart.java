@@ -19,8 +19,7 @@ final class ColdStart {
                 Bench.environment(arguments, RuntimeExecutionMode.STREAMING);
         env.fromSequence(0, 9)
                 .keyBy(value -> value, Types.LONG)
-                .map(value -> value * 2)
-                .returns(Types.LONG)
+                .reduce(Long::sum)
                 .sinkTo(new PrintLines());
         env.execute("cold-start");
     }
