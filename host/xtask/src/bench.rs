@@ -11,6 +11,7 @@ mod flink;
 mod folders;
 mod heddle;
 mod machine;
+mod native;
 mod options;
 mod process;
 mod report;
@@ -41,13 +42,22 @@ pub fn run(arguments: &[String]) -> Result<()> {
             None
         }
     };
+    let mut native = match options.sides {
+        Sides::Both => native::Native::prepare(&folders, &cases)?,
+        Sides::Heddle | Sides::Peer => None,
+    };
     let machine = machine::describe();
     eprintln!("{machine}");
     let mut rows = Vec::new();
     let mut failures = Vec::new();
     for (index, case) in cases.iter().enumerate() {
         eprintln!("[{}/{}] {case}", index + 1, cases.len());
-        match measure(case, &options, heddle.as_mut(), flink.as_mut()) {
+        let peer = match case.peer {
+            Peer::Flink => flink.as_mut().map(side),
+            Peer::Native => native.as_mut().map(side),
+            Peer::None => None,
+        };
+        match measure(case, &options, heddle.as_mut().map(side), peer) {
             Ok(row) => {
                 eprintln!("        {}", row.one_line());
                 rows.push(row);
@@ -74,17 +84,20 @@ pub fn run(arguments: &[String]) -> Result<()> {
     Ok(())
 }
 
+fn side<S: Side>(side: &mut S) -> &mut dyn Side {
+    side
+}
+
 /// Runs both sides by turns; who goes first alternates too, so that a machine
 /// that drifts drifts for both.
 fn measure(
     case: &Case,
     options: &Options,
-    heddle: Option<&mut heddle::Heddle>,
-    flink: Option<&mut flink::Flink>,
+    heddle: Option<&mut dyn Side>,
+    peer: Option<&mut dyn Side>,
 ) -> Result<Row> {
-    let mut ours = (heddle.map(|heddle| heddle as &mut dyn Side), Vec::new());
-    let flink = flink.filter(|_| case.peer == Peer::Flink);
-    let mut theirs = (flink.map(|flink| flink as &mut dyn Side), Vec::new());
+    let mut ours = (heddle, Vec::new());
+    let mut theirs = (peer, Vec::new());
     for run in 1..=options.runs {
         let mut turns = [&mut ours, &mut theirs];
         if run % 2 == 0 {

@@ -32,7 +32,7 @@ pub fn run() -> anyhow::Result<Dist> {
         let artifacts = build(&["--release", "--package", "heddle-cli", "--bin", "heddle"])?;
         artifacts.into_iter().map(|(_, path)| path).next_back().context("cargo named no binary")
     })?;
-    let components = steps.step("examples", build_examples)?;
+    let components = steps.step("examples", || build_components("examples"))?;
 
     let folder = root().join("target/dist");
     for part in ["bin", "conf", "examples"] {
@@ -71,37 +71,47 @@ fn add_guest_target() -> anyhow::Result<()> {
     }
 }
 
-/// Folders of `examples/` that are crates: name of the folder and of the package.
-pub fn examples(metadata: &Value) -> Vec<(String, String)> {
-    let folder = root().join("examples");
-    let packages = metadata["packages"].as_array().into_iter().flatten();
-    let mut examples: Vec<(String, String)> = packages
-        .filter_map(|package| {
-            let manifest = Path::new(package["manifest_path"].as_str()?);
-            let example = manifest.parent()?.strip_prefix(&folder).ok()?;
-            Some((example.to_str()?.replace('/', "-"), package["name"].as_str()?.to_owned()))
-        })
-        .collect();
-    examples.sort();
-    examples
+/// The guests of the tests, in `test-guests` beside the examples.
+pub fn build_test_guests(dist: &Dist) -> anyhow::Result<()> {
+    let folder = dist.folder.join("test-guests");
+    std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    for (name, path) in &build_components("tests/guests")? {
+        copy(path, &folder.join(name).with_extension("wasm"))?;
+    }
+    Ok(())
 }
 
-/// Builds every example; gives names and components.
-fn build_examples() -> anyhow::Result<Vec<(String, PathBuf)>> {
-    let examples = examples(&metadata(&["--no-deps"])?);
-    if examples.is_empty() {
+/// Packages of a folder: the name of each one's folder, and its own.
+pub fn packages(metadata: &Value, folder: &str) -> Vec<(String, String)> {
+    let folder = root().join(folder);
+    let packages = metadata["packages"].as_array().into_iter().flatten();
+    let mut packages: Vec<(String, String)> = packages
+        .filter_map(|package| {
+            let manifest = Path::new(package["manifest_path"].as_str()?);
+            let name = manifest.parent()?.strip_prefix(&folder).ok()?;
+            Some((name.to_str()?.replace('/', "-"), package["name"].as_str()?.to_owned()))
+        })
+        .collect();
+    packages.sort();
+    packages
+}
+
+/// Builds every package of a folder for the guest; gives names and components.
+fn build_components(folder: &str) -> anyhow::Result<Vec<(String, PathBuf)>> {
+    let packages = packages(&metadata(&["--no-deps"])?, folder);
+    if packages.is_empty() {
         return Ok(Vec::new());
     }
     let mut arguments = vec!["--profile", "guest", "--target", GUEST_TARGET];
-    for (_, package) in &examples {
+    for (_, package) in &packages {
         arguments.extend(["--package", package]);
     }
     let artifacts = build(&arguments)?;
-    examples
+    packages
         .into_iter()
         .map(|(name, package)| {
             let component = artifacts.iter().find(|(built, _)| *built == package);
-            let (_, path) = component.with_context(|| format!("example {name} gave no component"))?;
+            let (_, path) = component.with_context(|| format!("{folder}/{name} gave no component"))?;
             Ok((name, path.clone()))
         })
         .collect()
@@ -157,12 +167,15 @@ mod tests {
     }
 
     #[test]
-    fn examples_are_the_crates_of_their_folder() {
+    fn packages_are_found_by_their_folder() {
         let at = |path: &str| root().join(path).display().to_string();
         let metadata = serde_json::json!({ "packages": [
             { "name": "heddle-cli", "manifest_path": at("host/cli/Cargo.toml") },
             { "name": "example-word-count", "manifest_path": at("examples/word-count/Cargo.toml") },
         ] });
-        assert_eq!(examples(&metadata), [("word-count".to_owned(), "example-word-count".to_owned())]);
+        assert_eq!(
+            packages(&metadata, "examples"),
+            [("word-count".to_owned(), "example-word-count".to_owned())]
+        );
     }
 }

@@ -1,36 +1,122 @@
 //! `cargo xtask test`: everything that CI runs, cheapest first.
 //!
-//! One profile for all, so that each dependency is built once.
+//! One profile for all, and the packages of the host apart from those of the
+//! guest: together, cargo would unite their features and build the engine of
+//! the sandbox a second time.
 
 use crate::steps::Steps;
-use crate::workspace::{cargo, check, target};
+use crate::workspace::{cargo, check, metadata, target};
 use crate::{deps, dist, tidy};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
+/// What only code of the guest depends on.
+const SDK: [&str; 2] = ["heddle", "heddle-macros"];
+
 pub fn run() -> anyhow::Result<()> {
-    let mut steps = Steps::new(7);
+    let mut steps = Steps::new(10);
     steps.step("format (rustfmt)", || check(cargo().args(["fmt", "--all", "--check"])))?;
     steps.step("form of the sources", tidy::run)?;
     steps.step("directions of dependencies", deps::run)?;
     let dist = steps.step("dist", dist::run)?;
-    steps.step("lints (clippy, warnings denied)", || {
-        let mut clippy = release("clippy");
-        clippy.args(["--workspace", "--all-targets", "--", "--deny", "warnings"]);
-        check(&mut clippy)
-    })?;
+    steps.step("guests of the tests", || dist::build_test_guests(&dist))?;
+    let metadata = metadata(&["--no-deps"])?;
+    let sides = Sides::new(&metadata);
+    for (side, packages) in [("host", &sides.host), ("guest", &sides.guest)] {
+        steps.step(&format!("lints of the {side} (clippy, warnings denied)"), || {
+            check(release("clippy", packages).args(["--all-targets", "--", "--deny", "warnings"]))
+        })?;
+    }
     // The tests of the command line run what `dist` built.
-    steps.step("tests", || {
-        let mut tests = release("test");
-        tests.args(["--workspace", "--lib", "--bins", "--tests"]).env("HEDDLE_DIST", &dist.folder);
-        check(&mut tests)
+    for (side, packages) in [("guest", &sides.guest), ("host", &sides.host)] {
+        steps.step(&format!("tests of the {side}"), || {
+            let mut tests = release("test", packages);
+            check(tests.args(["--lib", "--bins", "--tests"]).env("HEDDLE_DIST", &dist.folder))
+        })?;
+    }
+    steps.step("examples in documentation", || {
+        // A package without a library has none.
+        check(release("test", &["heddle".to_owned(), "heddle-model".to_owned()]).arg("--doc"))
     })?;
-    steps.step("examples in documentation", || check(release("test").args(["--workspace", "--doc"])))?;
     eprintln!("\nall is well, in {}", steps.elapsed());
     Ok(())
 }
 
-fn release(command: &str) -> Command {
+fn release(command: &str, packages: &[String]) -> Command {
     let mut cargo = cargo();
     cargo.args([command, "--release"]).env("CARGO_TARGET_DIR", target());
+    for package in packages {
+        cargo.args(["--package", package]);
+    }
     cargo
+}
+
+/// The packages of the workspace that are built for this machine.
+struct Sides {
+    host: Vec<String>,
+    guest: Vec<String>,
+}
+
+impl Sides {
+    fn new(metadata: &Value) -> Self {
+        // Nothing but components: built for this machine they are of no use.
+        let components: BTreeSet<String> =
+            dist::packages(metadata, "tests/guests").into_iter().map(|(_, package)| package).collect();
+        let dependencies: BTreeMap<&str, Vec<&str>> = metadata["packages"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|package| {
+                let names = package["dependencies"].as_array().into_iter().flatten();
+                let names = names.filter_map(|dependency| dependency["name"].as_str());
+                (package["name"].as_str().unwrap_or_default(), names.collect())
+            })
+            .collect();
+        let mut guest: BTreeSet<&str> = SDK.into_iter().collect();
+        loop {
+            let before = guest.len();
+            for (name, names) in &dependencies {
+                if names.iter().any(|name| guest.contains(name)) {
+                    guest.insert(name);
+                }
+            }
+            if guest.len() == before {
+                break;
+            }
+        }
+        let (guest, host) = dependencies
+            .keys()
+            .filter(|name| !components.contains(**name))
+            .map(|name| (*name).to_owned())
+            .partition(|name| guest.contains(name.as_str()));
+        Self { host, guest }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workspace::root;
+
+    #[test]
+    fn what_leads_to_the_sdk_is_of_the_guest() {
+        let package = |name: &str, folder: &str, dependencies: &[&str]| {
+            let dependencies: Vec<_> =
+                dependencies.iter().map(|name| serde_json::json!({ "name": name })).collect();
+            let manifest = root().join(folder).join("Cargo.toml");
+            serde_json::json!({ "name": name, "manifest_path": manifest, "dependencies": dependencies })
+        };
+        let sides = Sides::new(&serde_json::json!({ "packages": [
+            package("heddle", "guest-sdk/rust", &["heddle-macros", "serde"]),
+            package("heddle-macros", "guest-sdk/rust-macros", &["syn"]),
+            package("word-count", "examples/word-count", &["heddle"]),
+            package("bench-native", "tests/benches/native", &["word-count"]),
+            package("heddle-model", "host/model", &["serde"]),
+            package("heddle-cli", "host/cli", &["heddle-model"]),
+            package("hostile", "tests/guests/hostile", &["wit-bindgen"]),
+        ] }));
+        assert_eq!(sides.host, ["heddle-cli", "heddle-model"]);
+        assert_eq!(sides.guest, ["bench-native", "heddle", "heddle-macros", "word-count"]);
+    }
 }

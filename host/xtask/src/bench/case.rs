@@ -50,7 +50,7 @@ pub enum Instances {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Peer {
     Flink,
-    /// The same Rust code compiled into the host. One process measures both.
+    /// The same Rust code compiled into the host.
     Native,
     None,
 }
@@ -120,8 +120,6 @@ impl Target {
 pub struct Figure {
     /// In the case's unit.
     pub value: f64,
-    /// The peer's figure, if the same process measures both.
-    pub peer: Option<f64>,
     /// CPU time of all threads a record, if it was measured.
     pub cpu_ns: Option<f64>,
     /// What else a reader may want to know: name and value with its unit.

@@ -211,29 +211,33 @@ impl Heddle {
         Ok(Figure { value, ..Figure::default() })
     }
 
-    /// The chains of a job, with and without the sandbox, by turns in one
-    /// process on one thread.
+    /// The graph of a job, as a file that the native side reads too.
+    pub fn graph(&self, job: &str) -> Result<PathBuf> {
+        let graph = self.bench.join(format!("{job}.graph.json"));
+        let mut command = self.probe(&["graph"])?;
+        Process::start(command.arg(self.job(job)?).arg(&graph))?.finish(SLACK)?;
+        Ok(graph)
+    }
+
+    /// The chains of a job on one thread.
     fn sandbox(&self, job: &str, preemption: bool, options: &Options) -> Result<Figure> {
+        let graph = self.graph(job)?;
         let finished = Process::start(
-            self.probe(&["sandbox", job])?
+            self.probe(&["sandbox"])?
                 .arg(self.job(job)?)
-                .args(["--preemption", if preemption { "epoch" } else { "none" }])
-                .args(["--seconds", &options.window.as_secs_f64().to_string()]),
+                .arg(graph)
+                .arg(if preemption { "epoch" } else { "none" })
+                .arg(options.window.as_secs_f64().to_string()),
         )?
         .finish(options.window * 10 + SLACK)?;
-        let result = finished.json()?;
-        Ok(Figure {
-            value: number(&result, "sandboxed")?,
-            peer: Some(number(&result, "native")?),
-            ..Figure::default()
-        })
+        Ok(Figure { value: number(&finished.json()?, "rate")?, ..Figure::default() })
     }
 
     fn instances(&mut self, what: Instances) -> Result<Figure> {
         let value = match self.instances.take() {
             // The first figure of a run starts the probe, the others read it.
             Some(value) if what != Instances::Count => value,
-            _ => Process::start(self.probe(&["instances", INSTANCES])?.arg(self.job("keyed-reduce")?))?
+            _ => Process::start(self.probe(&["instances"])?.arg(self.job("keyed-reduce")?).arg(INSTANCES))?
                 .finish(WHOLE_JOB)?
                 .json()?,
         };

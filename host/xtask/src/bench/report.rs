@@ -26,8 +26,7 @@ impl Row {
     /// Of at least one figure.
     pub fn new(case: &Case, ours: &[Figure], theirs: &[Figure]) -> Self {
         let heddle_runs: Vec<f64> = ours.iter().map(|figure| figure.value).collect();
-        let mut peer_runs: Vec<f64> = theirs.iter().map(|figure| figure.value).collect();
-        peer_runs.extend(ours.iter().filter_map(|figure| figure.peer));
+        let peer_runs: Vec<f64> = theirs.iter().map(|figure| figure.value).collect();
         let cpu = |figures: &[Figure]| {
             let all: Option<Vec<f64>> = figures.iter().map(|figure| figure.cpu_ns).collect();
             all.and_then(|all| median(&all))
