@@ -19,8 +19,9 @@ const ARTEFACT_FORMAT: u32 = 1;
 const MEMORY_RESERVATION: u64 = 4 << 30;
 const MEMORY_GUARD: u64 = 32 << 20;
 
-/// A process has 47 bits of addresses; memories may take this many of its slots.
-const MAX_MEMORIES: u32 = 30_000;
+/// A process has 47 bits of addresses, and its own code sits at two thirds of
+/// them: the largest gap takes 21,800 such slots.
+const MAX_MEMORIES: u32 = 21_500;
 
 /// What a fiber's stack leaves for host functions beside the guest's frames.
 const HOST_STACK: usize = 1 << 20;
@@ -75,11 +76,31 @@ pub(crate) fn for_running(options: &Options) -> Result<Engine, Error> {
         .linear_memory_keep_resident(KEEP_RESIDENT)
         .table_keep_resident(64 << 10)
         .pagemap_scan(Enabled::Auto);
+    warn_of_mappings(instances);
     let mut config = code_generation(options.preemption, options.max_stack_size);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     Engine::new(&config).map_err(|error| {
-        Error::internal(format!("cannot set up the sandbox for {instances} instances: {error:#}"))
+        Error::internal(format!(
+            "cannot set up the sandbox for {instances} instances ({error:#}): \
+             lower taskmanager.wasm.max-instances, or raise the limit on address space (ulimit -v)"
+        ))
     })
+}
+
+/// Each instance has a stack with a guard (2 mappings) and a memory with its
+/// data (4); the kernel allows 65,530 in all unless it was told otherwise.
+fn warn_of_mappings(instances: u32) {
+    let text = std::fs::read_to_string("/proc/sys/vm/max_map_count").unwrap_or_default();
+    let Ok(limit) = text.trim().parse::<u64>() else { return };
+    let needed = u64::from(instances) * 6 + 1000;
+    if needed > limit {
+        tracing::warn!(
+            "max-instances" = instances,
+            "vm.max_map_count" = limit,
+            needed,
+            "the kernel allows too few mappings for so many instances: sysctl -w vm.max_map_count={needed}"
+        );
+    }
 }
 
 /// Names the code that an engine can map: equal in two processes if and only

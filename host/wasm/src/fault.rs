@@ -59,7 +59,13 @@ pub(crate) enum Phase {
 }
 
 /// Turns an error of a store into an `Error`.
-pub(crate) fn explain(error: wasmtime::Error, phase: Phase, task: &str, panic: Option<PanicReport>) -> Error {
+pub(crate) fn explain(
+    error: wasmtime::Error,
+    phase: Phase,
+    task: &str,
+    panic: Option<PanicReport>,
+    last_words: Option<String>,
+) -> Error {
     let backtrace =
         error.downcast_ref::<WasmBacktrace>().map(render_backtrace).filter(|text| !text.is_empty());
     let operator_of = |panic: &Option<PanicReport>| match panic.as_ref().and_then(|p| p.operator.as_deref()) {
@@ -92,10 +98,12 @@ pub(crate) fn explain(error: wasmtime::Error, phase: Phase, task: &str, panic: O
         ),
         None => explain_trap(&error, phase, task, &panic, operator_of(&panic)),
     };
-    match (failure.details.is_none(), backtrace) {
-        (true, Some(backtrace)) => failure.with_details(backtrace).into(),
-        _ => failure.into(),
+    if failure.details.is_some() {
+        return failure.into();
     }
+    let last_words = last_words.map(|words| format!("standard error:\n{words}\n"));
+    let details: String = [backtrace, last_words].into_iter().flatten().collect();
+    if details.is_empty() { failure.into() } else { failure.with_details(details).into() }
 }
 
 fn explain_trap(
@@ -135,6 +143,19 @@ fn explain_trap(
         ),
         // Values that the canonical ABI does not allow: lists out of bounds,
         // text that is not UTF-8, unknown discriminants.
+        None if error.root_cause().is::<std::io::Error>() || error.root_cause().is::<rustix::io::Errno>() => {
+            let maps = std::fs::read_to_string("/proc/sys/vm/max_map_count").unwrap_or_default();
+            Failure::new(
+                ErrorCode::NoResources,
+                format!(
+                    "the system gave no memory for {} ({}): many instances need many mappings, and \
+                     vm.max_map_count is {}; raise it (sysctl -w vm.max_map_count=262144)",
+                    subject(phase, task),
+                    error.root_cause(),
+                    maps.trim()
+                ),
+            )
+        }
         // The answer of `plan` is lifted as a whole, within a limit.
         None if phase == Phase::Plan
             && error.root_cause().to_string().contains("fuel allocated for hostcalls") =>
@@ -163,6 +184,8 @@ fn subject(phase: Phase, task: &str) -> String {
 fn place(error: &wasmtime::Error) -> String {
     let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else { return String::new() };
     let symbols = backtrace.frames().iter().take(FRAMES_MAX).flat_map(|frame| frame.symbols());
+    let symbols =
+        symbols.filter(|symbol| !symbol.name().is_some_and(|name| is_foreign_name(&demangle(name))));
     let found = symbols
         .filter_map(|symbol| Some((symbol.file()?, symbol.line()?)))
         .find(|(file, _)| !is_foreign(file));
@@ -177,10 +200,29 @@ fn place(error: &wasmtime::Error) -> String {
 
 /// Frames of the toolchain, of crates and of the SDK are folded away.
 fn is_foreign(file: &str) -> bool {
-    file.contains("/rustc/")
-        || file.contains("/rustlib/")
-        || file.contains("/.cargo/")
-        || file.contains("guest-sdk/")
+    const FOREIGN: [&str; 7] =
+        ["/rustc/", "/rustlib/", "/.cargo/", "guest-sdk/", "/wasi-libc/", "/dlmalloc/", "src/malloc.c"];
+    FOREIGN.iter().any(|part| file.contains(part))
+}
+
+/// Glue whose file is the user's only because a macro stands there.
+fn is_foreign_name(name: &str) -> bool {
+    const FOREIGN: [&str; 12] = [
+        "core::",
+        "std::",
+        "alloc::",
+        "heddle::",
+        "wit_bindgen::",
+        "__rust",
+        "_export_",
+        "export_",
+        "cabi_",
+        "dlmalloc",
+        "dlrealloc",
+        "abort",
+    ];
+    let name = name.trim_start_matches('<');
+    FOREIGN.iter().any(|start| name.starts_with(start))
 }
 
 /// A path without the folders in front of the crate's.
@@ -196,26 +238,23 @@ fn demangle(name: &str) -> String {
 }
 
 fn render_backtrace(backtrace: &WasmBacktrace) -> String {
-    let mut text = String::new();
-    let mut folded = 0usize;
-    let mut shown = 0usize;
-    let fold = |text: &mut String, folded: &mut usize| {
-        if *folded > 0 {
-            let _ = writeln!(text, "  … {folded} frames of the SDK and the standard library");
-            *folded = 0;
-        }
+    /// A line, whether it is folded, and how often it stands here in a row.
+    struct Frame {
+        line: String,
+        foreign: bool,
+        times: usize,
+    }
+    let mut frames: Vec<Frame> = Vec::new();
+    let mut push = |line: String, foreign: bool| match frames.last_mut() {
+        Some(last) if last.line == line => last.times += 1,
+        _ => frames.push(Frame { line, foreign, times: 1 }),
     };
-    let mut lines: Vec<(String, bool)> = Vec::new();
     for frame in backtrace.frames() {
         if frame.symbols().is_empty() {
-            let name = match frame.func_name() {
-                Some(name) => demangle(name),
-                None => format!("function {}", frame.func_index()),
-            };
-            let foreign = ["core::", "std::", "alloc::", "heddle::", "wit_bindgen::", "__rust"]
-                .iter()
-                .any(|prefix| name.trim_start_matches('<').starts_with(prefix));
-            lines.push((format!("  at {}", cut(&name, 300)), foreign));
+            match frame.func_name().map(demangle) {
+                Some(name) => push(format!("  at {}", cut(&name, 300)), is_foreign_name(&name)),
+                None => push(format!("  at function {}", frame.func_index()), true),
+            }
         }
         for symbol in frame.symbols() {
             let name = symbol.name().map(demangle).unwrap_or_else(|| "an inlined function".to_owned());
@@ -227,24 +266,38 @@ fn render_backtrace(backtrace: &WasmBacktrace) -> String {
                 }
                 line.push(')');
             }
-            lines.push((line, symbol.file().is_some_and(is_foreign)));
+            push(line, symbol.file().is_some_and(is_foreign) || is_foreign_name(&name));
         }
     }
     // A guest without symbols of its own: folding would hide everything.
-    let fold_any = lines.iter().any(|(_, foreign)| !foreign);
-    for (line, foreign) in &lines {
-        if *foreign && fold_any {
-            folded += 1;
+    let fold = frames.iter().any(|frame| !frame.foreign);
+    let mut text = String::new();
+    let mut folded = 0;
+    let mut shown = 0;
+    for frame in &frames {
+        if fold && frame.foreign {
+            folded += frame.times;
             continue;
         }
-        fold(&mut text, &mut folded);
+        write_folded(&mut text, &mut folded);
         if shown == FRAMES_MAX {
-            let _ = writeln!(text, "  … more frames");
+            text.push_str("  … more frames\n");
             return text;
         }
         shown += 1;
-        let _ = writeln!(text, "{line}");
+        let _ = match frame.times {
+            1 => writeln!(text, "{}", frame.line),
+            times => writeln!(text, "{} × {times}", frame.line),
+        };
     }
-    fold(&mut text, &mut folded);
+    write_folded(&mut text, &mut folded);
     text
+}
+
+fn write_folded(text: &mut String, folded: &mut usize) {
+    if *folded > 0 {
+        let plural = if *folded == 1 { "" } else { "s" };
+        let _ = writeln!(text, "  … {folded} frame{plural} of libraries");
+        *folded = 0;
+    }
 }

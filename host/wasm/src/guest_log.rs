@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 const LINE_MAX: usize = 8 << 10;
 /// Lines that wait for the end of a call.
 const LINES_MAX: usize = 1000;
+/// Lines of standard error that are kept for a failure, and bytes of each.
+const LAST_WORDS: usize = 8;
+const LAST_WORDS_BYTES: usize = 400;
 /// Bytes of a target's name.
 const TARGET_MAX: usize = 128;
 
@@ -30,6 +33,8 @@ struct Inner {
     dropped: u64,
     /// Lines of standard output and of standard error that have not ended.
     partial: [Vec<u8>; 2],
+    /// The latest lines of standard error, for the failure's details.
+    last_words: VecDeque<String>,
 }
 
 /// The log of one instance, shared with its output streams.
@@ -56,6 +61,7 @@ impl GuestLog {
                 used: 0,
                 dropped: 0,
                 partial: [Vec::new(), Vec::new()],
+                last_words: VecDeque::new(),
             }),
         }
     }
@@ -77,6 +83,12 @@ impl GuestLog {
         }
         inner.extend_partial(stream, bytes);
         self.waiting.store(!inner.lines.is_empty(), Ordering::Relaxed);
+    }
+
+    /// The end of standard error, as many lines.
+    pub(crate) fn last_words(&self) -> Option<String> {
+        let words = std::mem::take(&mut self.lock().last_words);
+        if words.is_empty() { None } else { Some(Vec::from(words).join("\n")) }
     }
 
     /// Ends lines that the guest left open.
@@ -148,6 +160,12 @@ impl Inner {
             Stream::Stderr => (LogLevel::Warn, "stderr"),
         };
         let text = String::from_utf8_lossy(&bytes);
+        if matches!(stream, Stream::Stderr) && !text.trim().is_empty() {
+            if self.last_words.len() == LAST_WORDS {
+                self.last_words.pop_front();
+            }
+            self.last_words.push_back(clean(&cut(&text, LAST_WORDS_BYTES)));
+        }
         self.push(level, target, text.trim_end_matches('\r'));
     }
 }

@@ -112,7 +112,7 @@ impl Instance {
         }
         // Until `leave`, so that a dropped call leaves it set.
         self.ended = true;
-        data.clock.ticks = 0;
+        data.clock.reset();
         Ok(())
     }
 
@@ -127,8 +127,8 @@ impl Instance {
             Err(error) => {
                 data.log.end_streams();
                 data.flush_log();
-                let panic = data.panic.take();
-                Err(explain(error, phase, &self.task_name, panic))
+                let (panic, words) = (data.panic.take(), data.log.last_words());
+                Err(explain(error, phase, &self.task_name, panic, words))
             }
         }
     }
@@ -161,7 +161,11 @@ pub(crate) async fn watched<T>(
 ) -> wasmtime::Result<T> {
     let mut call = pin!(call);
     let mut timer: Option<Pin<Box<Sleep>>> = None;
+    let mut polled_before = false;
     poll_fn(|cx| {
+        if std::mem::replace(&mut polled_before, true) {
+            reason.resume();
+        }
         if let Poll::Ready(result) = call.as_mut().poll(cx) {
             return Poll::Ready(result);
         }

@@ -276,8 +276,11 @@ impl Runtime {
                 ),
             )),
             Err(error) => {
-                let panic = store.data_mut().panic.take();
-                Err(explain(error, phase, &task_name, panic))
+                let data = store.data_mut();
+                data.log.end_streams();
+                data.flush_log();
+                let (panic, words) = (data.panic.take(), data.log.last_words());
+                Err(explain(error, phase, &task_name, panic, words))
             }
         }
     }

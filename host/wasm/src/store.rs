@@ -7,7 +7,7 @@ use crate::host::TaskHost;
 use crate::options::{Grants, InstanceLimits};
 use crate::wasi::{RandomSequence, WasiState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 use wasmtime::{Engine, ResourceLimiter, Store, StoreContextMut, UpdateDeadline};
 
@@ -33,17 +33,42 @@ pub(crate) enum Wait {
     Emit = 2,
 }
 
-/// Tells the future of a call, from inside of it, why it is pending.
+/// Tells the future of a call, from inside of it, why it is pending; and the
+/// guest, from outside, when it went on.
 #[derive(Debug, Default)]
-pub(crate) struct WaitReason(AtomicU8);
+pub(crate) struct WaitReason {
+    wait: AtomicU8,
+    /// CPU time of the thread in nanoseconds when the call was taken up
+    /// again; 0 in its first slice.
+    resumed_at: AtomicU64,
+}
+
+/// CPU time of this thread, in nanoseconds.
+fn thread_cpu_time() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    (now.tv_sec as u64).saturating_mul(1_000_000_000).saturating_add(now.tv_nsec as u64)
+}
 
 impl WaitReason {
+    /// The call is polled for another time.
+    pub(crate) fn resume(&self) {
+        self.resumed_at.store(thread_cpu_time(), Ordering::Relaxed);
+    }
+
+    /// CPU time of the slice that ends now, if its start is known.
+    fn end_slice(&self) -> Option<Duration> {
+        match self.resumed_at.swap(0, Ordering::Relaxed) {
+            0 => None,
+            start => Some(Duration::from_nanos(thread_cpu_time().saturating_sub(start))),
+        }
+    }
+
     pub(crate) fn set(&self, wait: Wait) {
-        self.0.store(wait as u8, Ordering::Relaxed);
+        self.wait.store(wait as u8, Ordering::Relaxed);
     }
 
     pub(crate) fn get(&self) -> Wait {
-        match self.0.load(Ordering::Relaxed) {
+        match self.wait.load(Ordering::Relaxed) {
             1 => Wait::Yield,
             2 => Wait::Emit,
             _ => Wait::Wasi,
@@ -80,10 +105,12 @@ impl StoreData {
     }
 }
 
-/// Counts the epoch ticks at which the current call was found running.
+/// Counts the time that the current call spent in the guest. It is CPU time,
+/// so that a busy machine ends no call before its time; what a call does in
+/// its first tick counts as that tick.
 pub(crate) struct CallClock {
-    pub ticks: u64,
-    pub ticks_max: u64,
+    spent: Duration,
+    tick: Duration,
     pub timeout: Duration,
     cancel: crate::options::CancelFlag,
 }
@@ -93,14 +120,18 @@ impl CallClock {
         self.cancel.is_cancelled()
     }
 
-    /// One tick passed while the guest ran.
-    fn tick(&mut self) -> Result<(), Fault> {
+    /// A call begins.
+    pub(crate) fn reset(&mut self) {
+        self.spent = Duration::ZERO;
+    }
+
+    /// The epoch moved on while the guest ran.
+    fn on_tick(&mut self, slice: Option<Duration>) -> Result<(), Fault> {
         if self.cancel.is_cancelled() {
             return Err(Fault::Cancelled);
         }
-        self.ticks += 1;
-        // The first tick may come right after the start of the call.
-        if self.ticks > self.ticks_max {
+        self.spent += slice.unwrap_or(self.tick);
+        if self.spent > self.timeout {
             return Err(Fault::Deadline { timeout: self.timeout });
         }
         Ok(())
@@ -221,7 +252,6 @@ pub(crate) fn new_store(
     max_memory_per_instance: u64,
     epoch_tick: Duration,
 ) -> Store<StoreData> {
-    let tick = epoch_tick.as_nanos().max(1);
     let data = StoreData {
         host: Some(host),
         log: Arc::new(GuestLog::new(limits.log_lines_per_second)),
@@ -231,10 +261,8 @@ pub(crate) fn new_store(
         panic: None,
         wait: Arc::default(),
         clock: CallClock {
-            ticks: 0,
-            ticks_max: u64::try_from(limits.call_timeout.as_nanos().div_ceil(tick))
-                .unwrap_or(u64::MAX)
-                .max(1),
+            spent: Duration::ZERO,
+            tick: epoch_tick,
             timeout: limits.call_timeout,
             cancel: limits.cancel.clone(),
         },
@@ -252,7 +280,8 @@ pub(crate) fn new_store(
 /// Called when a running guest notices that the epoch moved on.
 fn on_epoch(mut store: StoreContextMut<'_, StoreData>) -> wasmtime::Result<UpdateDeadline> {
     let data = store.data_mut();
-    data.clock.tick().map_err(wasmtime::Error::new)?;
+    let slice = data.wait.end_slice();
+    data.clock.on_tick(slice).map_err(wasmtime::Error::new)?;
     data.wait.set(Wait::Yield);
     Ok(UpdateDeadline::Yield(1))
 }
