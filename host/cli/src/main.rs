@@ -1,1 +1,52 @@
-fn main() {}
+//! `heddle`: the one program of Heddle.
+//!
+//! It reads arguments, shows progress and results, and sets exit codes: 0 for
+//! success, 1 for any failure, 130 after Ctrl-C. What is behind a command is
+//! the client's matter.
+
+mod arguments;
+mod config_command;
+mod info_command;
+mod later;
+mod logging;
+mod progress;
+mod report;
+mod run_command;
+mod screen;
+mod summary;
+
+use arguments::{Arguments, Command};
+use clap::{CommandFactory, Parser};
+use std::process::ExitCode;
+
+/// The sandbox starts this program with this subcommand to compile a component.
+const COMPILE_SUBCOMMAND: &str = "compile-component";
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|first| first == COMPILE_SUBCOMMAND) {
+        return heddle_wasm::compile_main(arguments);
+    }
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return report::usage(&error),
+    };
+    let outcome = match arguments.command {
+        Command::Run(run) => run_command::run(&run),
+        Command::Info(info) => info_command::run(&info),
+        Command::Config(config) => config_command::run(&config),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Arguments::command(), "heddle", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::List(_) => later::needs_cluster("list", "lists the jobs of"),
+        Command::Cancel(_) => later::needs_cluster("cancel", "cancels a job of"),
+        Command::Stop(_) => later::needs_cluster("stop", "stops a job with a savepoint on"),
+        Command::Savepoint(_) => later::needs_cluster("savepoint", "takes a savepoint of a job on"),
+        Command::Jobmanager(_) => later::role("jobmanager"),
+        Command::Taskexecutor(_) => later::role("taskexecutor"),
+        Command::Cluster(_) => later::role("cluster"),
+        Command::YarnSession(_) => later::role("yarn-session"),
+    };
+    outcome.unwrap_or_else(|failure| report::failure(&failure))
+}

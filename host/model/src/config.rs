@@ -200,9 +200,12 @@ impl Configuration {
         })
     }
 
-    /// What was set, as keys and values: what a program may read.
-    pub fn to_pairs(&self) -> Vec<(String, String)> {
-        self.settings.iter().map(|(key, setting)| ((*key).to_owned(), setting.text.clone())).collect()
+    /// What was set of the job, as keys and values: what a program may read.
+    /// The cluster's own settings are not its matter.
+    pub fn job_pairs(&self) -> Vec<(String, String)> {
+        let of_job = |key: &str| find(key).is_some_and(|info| info.scope == Scope::Job);
+        let settings = self.settings.iter().filter(|(key, _)| of_job(key));
+        settings.map(|(key, setting)| ((*key).to_owned(), setting.text.clone())).collect()
     }
 }
 

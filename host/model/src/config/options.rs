@@ -185,6 +185,14 @@ options! {
         TASK_EXECUTOR_IDLE_TIMEOUT: Duration = "resourcemanager.taskmanager-timeout", Cluster, "30 s";
         /// How long a started TaskExecutor may take to register.
         WORKER_REGISTRATION_TIMEOUT: Duration = "resourcemanager.taskmanager-registration.timeout", Cluster, "5 min";
+        /// Starting TaskExecutors pauses after a failure once there were more failures than this in a minute.
+        MAX_START_FAILURES: u32 = "resourcemanager.start-worker.max-failure-rate", Cluster, "10";
+        /// How long it pauses.
+        START_RETRY_INTERVAL: Duration = "resourcemanager.start-worker.retry-interval", Cluster, "3 s";
+        /// A TaskExecutor whose task does not end within this time after its cancellation is given up.
+        CANCELLATION_TIMEOUT: Duration = "task.cancellation.timeout", Cluster, "3 min";
+        /// Finished jobs that a cluster remembers.
+        FINISHED_JOBS: NonZeroU32 = "jobstore.max-capacity", Cluster, "1000";
         /// How often one role tells another that it lives.
         HEARTBEAT_INTERVAL: Duration = "heartbeat.interval", Cluster, "10 s";
         /// A role that is silent for this long is taken for lost.

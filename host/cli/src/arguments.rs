@@ -1,0 +1,247 @@
+//! The command line's grammar. Options before the component are Heddle's, those
+//! after it the job's.
+
+use clap::{Args, Parser, Subcommand};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+const AFTER_HELP: &str = "\
+Examples:
+  heddle run -p 4 word-count.wasm --input logs/ --output counts/
+  heddle info word-count.wasm --input logs/ --output counts/
+  heddle config
+
+Configuration comes from conf/config.yaml, the environment (HEDDLE_CONFIG_…) and -D; \
+`heddle config` shows what is in force.";
+
+/// A distributed stream processor whose user code is WebAssembly.
+#[derive(Debug, Parser)]
+#[command(
+    name = "heddle",
+    version,
+    after_help = AFTER_HELP,
+    disable_help_subcommand = true,
+    subcommand_required = true,
+    arg_required_else_help = false
+)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a job and wait for its end
+    Run(RunArguments),
+    /// Show the plan of a job without running it
+    Info(InfoArguments),
+    /// Show the effective configuration and where each value came from
+    Config(ConfigArguments),
+    /// Print a completion script for a shell
+    #[command(
+        after_help = "Examples:\n  heddle completions bash > ~/.local/share/bash-completion/completions/heddle\n  heddle completions zsh > ~/.zfunc/_heddle"
+    )]
+    Completions { shell: clap_complete::Shell },
+    /// List the jobs of a cluster (served by a later version)
+    List(Anything),
+    /// Cancel a job of a cluster (served by a later version)
+    Cancel(Anything),
+    /// Stop a job with a savepoint (served by a later version)
+    Stop(Anything),
+    /// Take a savepoint of a job (served by a later version)
+    Savepoint(Anything),
+    /// Start a JobManager (served by a later version)
+    Jobmanager(Anything),
+    /// Start a TaskExecutor (served by a later version)
+    Taskexecutor(Anything),
+    /// Start a standalone cluster (served by a later version)
+    Cluster(Anything),
+    /// Start a session on YARN (served by a later version)
+    YarnSession(Anything),
+}
+
+/// Whatever stands behind a command that this version does not serve.
+#[derive(Debug, Args)]
+pub struct Anything {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    pub arguments: Vec<OsString>,
+}
+
+/// Where the configuration comes from, beside files and environment.
+#[derive(Debug, Default, Args)]
+pub struct ConfigurationArguments {
+    /// Set a configuration key for this run only
+    #[arg(short = 'D', value_name = "KEY=VALUE")]
+    pub dynamic: Vec<String>,
+
+    /// Parallelism of operators that set none of their own
+    #[arg(short, long, value_name = "N", allow_negative_numbers = true)]
+    pub parallelism: Option<String>,
+
+    /// Where the job runs: local (the default), remote, yarn-session, yarn-per-job, yarn-application
+    #[arg(short, long, value_name = "TARGET")]
+    pub target: Option<String>,
+}
+
+const RUN_HELP: &str = "\
+Examples:
+  heddle run word-count.wasm --input README.md --output /tmp/words
+  heddle run -p 8 -Dexecution.runtime-mode=BATCH word-count.wasm --input logs/ --output counts/
+  heddle run -q -Drestart-strategy.type=fixed-delay job.wasm | sort
+
+Ctrl-C cancels the job; nothing of its output is published. A second Ctrl-C ends at once.
+Lines of print and collect sinks go to standard output, everything else to standard error.";
+
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "heddle run [OPTIONS] <JOB.wasm> [ARGUMENTS OF THE JOB]...",
+    after_help = RUN_HELP
+)]
+pub struct RunArguments {
+    #[command(flatten)]
+    pub configuration: ConfigurationArguments,
+
+    /// Do not wait for the end of the job
+    #[arg(short, long)]
+    pub detached: bool,
+
+    /// Start from a savepoint
+    #[arg(short = 's', long = "fromSavepoint", value_name = "PATH")]
+    pub from_savepoint: Option<String>,
+
+    /// Allow state in the savepoint that the job no longer has
+    #[arg(short = 'n', long = "allowNonRestoredState")]
+    pub allow_non_restored_state: bool,
+
+    /// Address of the JobManager to submit to
+    #[arg(short = 'm', long = "jobmanager", value_name = "ADDRESS")]
+    pub jobmanager: Option<String>,
+
+    /// Show results and errors only
+    #[arg(short, long)]
+    pub quiet: bool,
+
+    /// Log to standard error; twice for more
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+
+    /// Write the result as JSON into a file
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+
+    /// The component of the job, and the job's own arguments
+    // One list, so that nothing behind the component is taken for Heddle's.
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_names = ["JOB.wasm", "ARGUMENTS"],
+        value_hint = clap::ValueHint::FilePath
+    )]
+    pub job: Vec<OsString>,
+}
+
+const INFO_HELP: &str = "\
+Examples:
+  heddle info word-count.wasm --input README.md --output /tmp/words
+  heddle info -p 4 --json job.wasm | jq .nodes";
+
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "heddle info [OPTIONS] <JOB.wasm> [ARGUMENTS OF THE JOB]...",
+    after_help = INFO_HELP
+)]
+pub struct InfoArguments {
+    #[command(flatten)]
+    pub configuration: ConfigurationArguments,
+
+    /// Print the plan as JSON only
+    #[arg(long)]
+    pub json: bool,
+
+    /// The component of the job, and the job's own arguments
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_names = ["JOB.wasm", "ARGUMENTS"],
+        value_hint = clap::ValueHint::FilePath
+    )]
+    pub job: Vec<OsString>,
+}
+
+const CONFIG_HELP: &str = "\
+Examples:
+  heddle config
+  heddle config -Dparallelism.default=4 parallelism
+  heddle config --all --json";
+
+#[derive(Debug, Args)]
+#[command(after_help = CONFIG_HELP)]
+pub struct ConfigArguments {
+    #[command(flatten)]
+    pub configuration: ConfigurationArguments,
+
+    /// Also keys that have no value, and what each key means
+    #[arg(long)]
+    pub all: bool,
+
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+
+    /// Only keys that contain this text
+    pub filter: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn run(arguments: &[&str]) -> RunArguments {
+        match Arguments::try_parse_from(["heddle", "run"].iter().chain(arguments)).unwrap().command {
+            Command::Run(run) => run,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_grammar_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn options_behind_the_component_are_the_jobs() {
+        let run = run(&[
+            "-p", "4", "-Da.b=c", "-q", "job.wasm", "-p", "7", "--input", "x", "-Dz=1", "--", "--help",
+        ]);
+        assert_eq!(run.configuration.parallelism.as_deref(), Some("4"));
+        assert_eq!(run.configuration.dynamic, ["a.b=c"]);
+        assert!(run.quiet);
+        let expected = ["job.wasm", "-p", "7", "--input", "x", "-Dz=1", "--", "--help"];
+        assert_eq!(run.job, expected.map(OsString::from));
+    }
+
+    #[test]
+    fn flinks_spellings_are_taken() {
+        let run = run(&[
+            "-d",
+            "-s",
+            "file:///savepoint",
+            "-n",
+            "-m",
+            "host:8081",
+            "-t",
+            "remote",
+            "-D",
+            "a=b",
+            "j",
+        ]);
+        assert!(run.detached && run.allow_non_restored_state);
+        assert_eq!(run.from_savepoint.as_deref(), Some("file:///savepoint"));
+        assert_eq!(run.jobmanager.as_deref(), Some("host:8081"));
+        assert_eq!(run.configuration.target.as_deref(), Some("remote"));
+        assert_eq!(run.configuration.dynamic, ["a=b"]);
+    }
+}

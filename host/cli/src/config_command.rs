@@ -1,0 +1,98 @@
+//! `heddle config`: what is in force and where it came from.
+
+use crate::arguments::{ConfigArguments, ConfigurationArguments};
+use heddle_client::configuration::{self, Sources};
+use heddle_model::config::{Configuration, options as o};
+use heddle_model::failure::Failure;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+/// The effective configuration of a command.
+pub fn load(arguments: &ConfigurationArguments) -> Result<Configuration, Failure> {
+    let mut sources = Sources::of_process()?;
+    sources.dynamic.clone_from(&arguments.dynamic);
+    let options = [
+        (o::PARALLELISM_DEFAULT.key(), &arguments.parallelism, "-p"),
+        (o::EXECUTION_TARGET.key(), &arguments.target, "-t"),
+    ];
+    for (key, value, option) in options {
+        if let Some(value) = value {
+            sources.command_line.push((key, value.clone(), option));
+        }
+    }
+    configuration::load(&sources)
+}
+
+pub fn run(arguments: &ConfigArguments) -> Result<ExitCode, Failure> {
+    let configuration = load(&arguments.configuration)?;
+    let text =
+        if arguments.json { json(&configuration, arguments) } else { table(&configuration, arguments) };
+    // The reader may have gone away.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn wanted(arguments: &ConfigArguments, key: &str, value: Option<&str>) -> bool {
+    let matches = arguments.filter.as_deref().is_none_or(|filter| key.contains(filter));
+    matches && (arguments.all || value.is_some())
+}
+
+fn json(configuration: &Configuration, arguments: &ConfigArguments) -> String {
+    let entries: Vec<serde_json::Value> = configuration
+        .entries()
+        .filter(|entry| wanted(arguments, entry.info.key, entry.value))
+        .map(|entry| {
+            serde_json::json!({
+                "key": entry.info.key,
+                "value": entry.value,
+                "origin": entry.origin.to_string(),
+                "type": (entry.info.type_name)(),
+                "default": entry.info.default,
+                "description": entry.info.description.trim(),
+            })
+        })
+        .collect();
+    let mut text = serde_json::to_string_pretty(&entries).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+fn table(configuration: &Configuration, arguments: &ConfigArguments) -> String {
+    let entries: Vec<_> =
+        configuration.entries().filter(|entry| wanted(arguments, entry.info.key, entry.value)).collect();
+    let shown = |value: Option<&str>| match value {
+        None => "(not set)".to_owned(),
+        Some("") => "[]".to_owned(),
+        Some(value) => value.to_owned(),
+    };
+    let key_width = entries.iter().map(|entry| entry.info.key.len()).max().unwrap_or(0);
+    let value_width =
+        entries.iter().map(|entry| shown(entry.value).chars().count()).max().unwrap_or(0).min(40);
+    let mut out = String::new();
+    for entry in entries {
+        let value = shown(entry.value);
+        let key = entry.info.key;
+        let _ = writeln!(out, "{key:key_width$}  {value:value_width$}  {}", entry.origin);
+        if arguments.all {
+            for line in wrap(entry.info.description, 96) {
+                let _ = writeln!(out, "    {line}");
+            }
+        }
+    }
+    out
+}
+
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.len() + 1 + word.len() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}

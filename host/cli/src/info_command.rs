@@ -1,0 +1,33 @@
+//! `heddle info`: the plan of a job as JSON and as a picture.
+
+use crate::arguments::InfoArguments;
+use crate::{config_command, run_command};
+use heddle_client::{Job, Sandbox};
+use heddle_model::failure::Failure;
+use heddle_model::plan_json::stream_plan_json;
+use heddle_model::plan_picture::{MAX_WIDTH, plan_picture_within};
+use std::io::Write as _;
+use std::process::ExitCode;
+
+/// Narrower than this a picture is of no use.
+const WIDTH_MIN: usize = 40;
+
+pub fn run(arguments: &InfoArguments) -> Result<ExitCode, Failure> {
+    let configuration = config_command::load(&arguments.configuration)?;
+    let request = run_command::job_request(&arguments.job)?;
+    let job = run_command::block_on(async {
+        let sandbox = Sandbox::open(&configuration)?;
+        Job::prepare(&request, &configuration, &sandbox).await
+    })?;
+    let json = serde_json::to_string_pretty(&stream_plan_json(&job.stream_graph)).unwrap_or_default();
+    let text = if arguments.json {
+        format!("{json}\n")
+    } else {
+        let width = terminal_size::terminal_size().map_or(MAX_WIDTH, |(width, _)| usize::from(width.0));
+        let picture = plan_picture_within(&job.graph, width.clamp(WIDTH_MIN, MAX_WIDTH));
+        format!("{picture}\n{json}\n")
+    };
+    // The reader may have gone away.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    Ok(ExitCode::SUCCESS)
+}

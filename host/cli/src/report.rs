@@ -1,0 +1,116 @@
+//! What went wrong, as a user reads it: one line, then what else is known.
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use heddle_model::failure::Failure;
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+/// Most lines of details that are shown; a log has them all.
+const DETAIL_LINES_MAX: usize = 40;
+
+/// Prints a failure to standard error.
+pub fn failure(failure: &Failure) -> ExitCode {
+    eprint!("{}", render(failure));
+    ExitCode::FAILURE
+}
+
+/// `error[H1301]: …`, details indented, and where to read more.
+pub fn render(failure: &Failure) -> String {
+    let code = failure.code.text();
+    let mut out = format!("error[{code}]: {}\n", one_line(&failure.message));
+    let details = failure.details.as_deref().unwrap_or_default().trim_end();
+    for line in details.lines().take(DETAIL_LINES_MAX) {
+        let _ = writeln!(out, "  {}", printable(line));
+    }
+    let more = details.lines().count().saturating_sub(DETAIL_LINES_MAX);
+    if more > 0 {
+        let _ = writeln!(out, "  … and {more} more lines");
+    }
+    let _ = writeln!(out, "  see docs/errors/{code}.md");
+    out
+}
+
+fn one_line(text: &str) -> String {
+    printable(&text.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+/// Without what a terminal would obey: parts of it come from guests.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()
+}
+
+/// Prints what is wrong with the arguments, or the help that was asked for.
+pub fn usage(error: &clap::Error) -> ExitCode {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        // The reader may have gone away.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    eprint!("{}", render_usage(error));
+    ExitCode::FAILURE
+}
+
+fn render_usage(error: &clap::Error) -> String {
+    let rendered = error.to_string();
+    let first = rendered.split("\n\n").next().unwrap_or_default();
+    let message = one_line(first.strip_prefix("error: ").unwrap_or(first));
+    let suggestion =
+        [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand, ContextKind::SuggestedValue]
+            .into_iter()
+            .find_map(|kind| match error.get(kind) {
+                Some(ContextValue::String(text)) => Some(text.clone()),
+                Some(ContextValue::Strings(texts)) => texts.first().cloned(),
+                _ => None,
+            })
+            .map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+    let command = subcommand(&rendered);
+    format!("error: {message}{suggestion}\n  run '{command} --help' for usage\n")
+}
+
+/// The command that the usage line of clap's message names.
+fn subcommand(rendered: &str) -> String {
+    let usage = rendered.lines().find_map(|line| line.trim().strip_prefix("Usage: "));
+    let words = usage.unwrap_or("heddle").split(' ').take_while(|word| {
+        word.chars().all(|c| c.is_ascii_lowercase() || c == '-') && !word.starts_with('-')
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arguments::Arguments;
+    use clap::Parser;
+    use expect_test::expect;
+    use heddle_model::failure::ErrorCode;
+
+    #[test]
+    fn a_failure_is_one_line_and_then_the_rest() {
+        let failure = Failure::new(ErrorCode::OperatorTrap, "operator `Map` panicked\nat record 7\u{1b}[2J")
+            .with_details("guest backtrace:\n  0: main\n");
+        expect![[r"
+            error[H2001]: operator `Map` panicked at record 7�[2J
+              guest backtrace:
+                0: main
+              see docs/errors/H2001.md
+        "]]
+        .assert_eq(&render(&failure));
+    }
+
+    #[test]
+    fn wrong_arguments_are_one_line_and_a_hint() {
+        let lines: Vec<String> = [
+            &["heddle"][..],
+            &["heddle", "rum"],
+            &["heddle", "run"],
+            &["heddle", "run", "--paralelism", "4", "job.wasm"],
+            &["heddle", "run", "-p"],
+            &["heddle", "config", "--jsn"],
+            &["heddle", "completions", "fisch"],
+        ]
+        .iter()
+        .map(|arguments| render_usage(&Arguments::try_parse_from(*arguments).unwrap_err()))
+        .collect();
+        expect![[]].assert_eq(&lines.concat());
+    }
+}

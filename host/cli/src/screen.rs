@@ -1,0 +1,130 @@
+//! The terminal: a progress line that makes way for everything else. Lines of
+//! the job go to standard output, the progress line to standard error.
+
+use heddle_connectors::Console;
+use std::io::{self, IsTerminal, Write};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// A line is drawn at most this wide when the terminal does not tell.
+const WIDTH_DEFAULT: usize = 100;
+
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// One line that is drawn anew.
+    Live,
+    /// A line now and then.
+    Plain,
+    None,
+}
+
+impl Style {
+    /// What suits standard error.
+    pub fn detect(quiet: bool) -> Self {
+        let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+        match (quiet, io::stderr().is_terminal() && !dumb) {
+            (true, _) => Style::None,
+            (false, true) => Style::Live,
+            (false, false) => Style::Plain,
+        }
+    }
+}
+
+pub struct Screen {
+    style: Style,
+    /// The progress line that stands there.
+    line: Mutex<String>,
+}
+
+impl Screen {
+    pub fn new(style: Style) -> Self {
+        Self { style, line: Mutex::new(String::new()) }
+    }
+
+    pub fn style(&self) -> Style {
+        self.style
+    }
+
+    fn line(&self) -> MutexGuard<'_, String> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Shows progress: in place of the former line, or as a further one.
+    pub fn progress(&self, text: &str) {
+        match self.style {
+            Style::None => {}
+            Style::Plain => eprintln!("{text}"),
+            Style::Live => {
+                let mut line = self.line();
+                *line = fit(text, width());
+                draw(&line);
+            }
+        }
+    }
+
+    /// A message beside the progress, unless all is to be quiet.
+    pub fn note(&self, text: &str) {
+        if self.style != Style::None {
+            let line = self.line();
+            clear(&line);
+            eprintln!("{text}");
+            draw(&line);
+        }
+    }
+
+    /// Removes the progress line.
+    pub fn end(&self) {
+        let mut line = self.line();
+        clear(&line);
+        line.clear();
+    }
+}
+
+impl Console for Screen {
+    fn write(&self, lines: &str) -> io::Result<()> {
+        let line = self.line();
+        clear(&line);
+        let mut out = io::stdout().lock();
+        let written = out.write_all(lines.as_bytes()).and_then(|()| out.flush());
+        draw(&line);
+        written
+    }
+}
+
+fn width() -> usize {
+    terminal_size::terminal_size_of(io::stderr()).map_or(WIDTH_DEFAULT, |(width, _)| usize::from(width.0))
+}
+
+/// The text, cut so that it stays on one line.
+fn fit(text: &str, width: usize) -> String {
+    if text.chars().count() < width {
+        return text.to_owned();
+    }
+    let mut cut: String = text.chars().take(width.saturating_sub(2)).collect();
+    cut.push('…');
+    cut
+}
+
+fn clear(line: &str) {
+    if !line.is_empty() {
+        eprint!("\r\x1b[2K");
+    }
+}
+
+fn draw(line: &str) {
+    if !line.is_empty() {
+        eprint!("\r\x1b[2K{line}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_never_reaches_the_edge() {
+        assert_eq!(fit("short", 10), "short");
+        assert_eq!(fit("0123456789", 10), "01234567…");
+        assert_eq!(fit("ääääääääääää", 10).chars().count(), 9);
+    }
+}

@@ -1,0 +1,126 @@
+//! Starts TaskExecutors as services of this process when the resource manager
+//! is short of slots.
+
+use async_trait::async_trait;
+use heddle_model::failure::Failure;
+use heddle_model::id::{ResourceId, ResourceManagerId};
+use heddle_model::memory::WorkerResourceSpec;
+use heddle_resource_manager::{DriverEvent, ResourceManagerDriver};
+use heddle_rpc::{Address, RpcService};
+use heddle_task_executor as task_executor;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::{Id, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+/// What every worker is started with.
+pub(crate) struct WorkerTemplate {
+    pub resource_manager: Address,
+    pub resource_manager_id: ResourceManagerId,
+    pub slot_timeout: Duration,
+    pub registration_timeout: Duration,
+    pub heartbeat_timeout: Duration,
+    pub metrics_interval: Duration,
+}
+
+struct Worker {
+    resource_id: ResourceId,
+    spec: WorkerResourceSpec,
+    stop: CancellationToken,
+}
+
+pub(crate) struct EmbeddedDriver {
+    template: WorkerTemplate,
+    shared: task_executor::Shared,
+    rpc: Arc<dyn RpcService>,
+    started: u64,
+    workers: HashMap<Id, Worker>,
+    running: JoinSet<Result<(), task_executor::Error>>,
+    events: VecDeque<DriverEvent>,
+}
+
+impl EmbeddedDriver {
+    pub fn new(template: WorkerTemplate, shared: task_executor::Shared, rpc: Arc<dyn RpcService>) -> Self {
+        Self {
+            template,
+            shared,
+            rpc,
+            started: 0,
+            workers: HashMap::new(),
+            running: JoinSet::new(),
+            events: VecDeque::new(),
+        }
+    }
+
+    fn ended(&mut self, id: Id, reason: String) -> Option<DriverEvent> {
+        let worker = self.workers.remove(&id)?;
+        self.shared.partitions.shrink_memory(network_memory(worker.spec));
+        Some(DriverEvent::WorkerTerminated { resource_id: worker.resource_id, reason })
+    }
+}
+
+/// The bytes of network memory that a worker brings.
+fn network_memory(spec: WorkerResourceSpec) -> u64 {
+    spec.slot.network_memory.saturating_mul(u64::from(spec.slots))
+}
+
+#[async_trait]
+impl ResourceManagerDriver for EmbeddedDriver {
+    async fn request_worker(&mut self, spec: WorkerResourceSpec) -> Result<(), Failure> {
+        self.started += 1;
+        let resource_id = ResourceId(format!("taskexecutor-{}", self.started));
+        let template = &self.template;
+        let options = task_executor::Options {
+            resource_id: resource_id.clone(),
+            address: Address(format!("embedded:{resource_id}")),
+            spec,
+            resource_manager: template.resource_manager.clone(),
+            resource_manager_id: template.resource_manager_id,
+            slot_timeout: template.slot_timeout,
+            registration_timeout: template.registration_timeout,
+            heartbeat_timeout: template.heartbeat_timeout,
+            metrics_interval: template.metrics_interval,
+        };
+        let (service, _handle) =
+            task_executor::Service::new(options, self.shared.clone(), Arc::clone(&self.rpc));
+        self.shared.partitions.grow_memory(network_memory(spec));
+        let stop = CancellationToken::new();
+        let running = self.running.spawn(service.run(stop.clone()));
+        self.workers.insert(running.id(), Worker { resource_id: resource_id.clone(), spec, stop });
+        self.events.push_back(DriverEvent::WorkerStarted { resource_id });
+        Ok(())
+    }
+
+    async fn release_worker(&mut self, id: ResourceId) -> Result<(), Failure> {
+        for worker in self.workers.values().filter(|worker| worker.resource_id == id) {
+            worker.stop.cancel();
+        }
+        Ok(())
+    }
+
+    async fn next_event(&mut self) -> DriverEvent {
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return event;
+            }
+            let (id, reason) = match self.running.join_next_with_id().await {
+                // A request comes by another call, which ends this one.
+                None => std::future::pending().await,
+                Some(Ok((id, Ok(())))) => (id, "it was stopped".to_owned()),
+                Some(Ok((id, Err(error)))) => (id, error.to_string()),
+                Some(Err(panic)) => (panic.id(), format!("it panicked: {panic}")),
+            };
+            if let Some(event) = self.ended(id, reason) {
+                return event;
+            }
+        }
+    }
+
+    async fn shutdown(&mut self) {
+        for worker in self.workers.values() {
+            worker.stop.cancel();
+        }
+        while self.running.join_next().await.is_some() {}
+    }
+}

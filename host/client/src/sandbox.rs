@@ -1,0 +1,72 @@
+//! The sandbox as the configuration asks for it: where compiled components are
+//! kept, which program compiles, what a component is granted.
+
+use crate::internal;
+use heddle_model::config::value::Preemption;
+use heddle_model::config::{Configuration, options as o};
+use heddle_model::failure::{ErrorCode, Failure};
+use heddle_wasm::{CompileLimits, CompilerCommand, Grants, Options, Runtime};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The hidden subcommand of `heddle` that compiles.
+const COMPILE_SUBCOMMAND: &str = "compile-component";
+/// A component's code may become this many times as long as the component.
+const ARTEFACT_RATIO: u64 = 8;
+/// How often busy guests are looked after.
+const EPOCH_TICK: Duration = Duration::from_millis(10);
+
+/// The engine of this process, and what its components may use.
+#[derive(Clone)]
+pub struct Sandbox {
+    pub runtime: Runtime,
+    pub grants: Grants,
+}
+
+impl Sandbox {
+    /// Sets up the engine.
+    ///
+    /// # Errors
+    /// H1201 for a grant that does not exist, or a cache folder that cannot be
+    /// used.
+    pub fn open(configuration: &Configuration) -> Result<Self, Failure> {
+        let grants = configuration.get(&o::GRANTS).join(";").parse::<Grants>().map_err(|error| {
+            let origin = configuration.origin(&o::GRANTS);
+            let message = format!("configuration `{}`: {error} (from {origin})", o::GRANTS.key());
+            Failure::new(ErrorCode::ConfigurationInvalid, message)
+        })?;
+        let program = std::env::current_exe()
+            .map_err(|error| internal(format!("cannot find the program's own file: {error}")))?;
+        let compiler = CompilerCommand { program, arguments: vec![COMPILE_SUBCOMMAND.to_owned()] };
+        let component_size = configuration.get(&o::MAX_COMPONENT_SIZE).0;
+        let options = Options {
+            preemption: match configuration.get(&o::PREEMPTION) {
+                Preemption::Epoch => heddle_wasm::Preemption::Epoch,
+                Preemption::None => heddle_wasm::Preemption::None,
+            },
+            max_instances: configuration.get(&o::MAX_INSTANCES).get(),
+            max_stack_size: configuration.get(&o::MAX_STACK_SIZE).0,
+            compile_limits: CompileLimits {
+                time: configuration.get(&o::COMPILE_TIMEOUT),
+                memory: configuration.get(&o::COMPILE_MEMORY).0,
+                component_size,
+                artefact_size: component_size.saturating_mul(ARTEFACT_RATIO),
+            },
+            epoch_tick: EPOCH_TICK,
+            ..Options::new(cache_dir(configuration), compiler)
+        };
+        let runtime = Runtime::new(options).map_err(|error| error.failure())?;
+        Ok(Self { runtime, grants })
+    }
+}
+
+/// The configured folder, else one in the user's cache folder, else in the
+/// system's temporary one.
+fn cache_dir(configuration: &Configuration) -> PathBuf {
+    if let Some(folder) = configuration.get(&o::CACHE_DIR) {
+        return folder.into();
+    }
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let user = variable("XDG_CACHE_HOME").or_else(|| variable("HOME").map(|home| home.join(".cache")));
+    user.unwrap_or_else(std::env::temp_dir).join("heddle/components")
+}
