@@ -574,8 +574,11 @@ impl Service {
                 let message = format!("attempt {} is running here already", descriptor.attempt);
                 return Err(Failure::new(ErrorCode::Internal, message).into());
             }
+            // The job master's word that it has the slot may overtake its answer
+            // to the offer.
             self.slots
-                .add_task(descriptor.allocation_id, descriptor.attempt)
+                .mark_active(descriptor.allocation_id)
+                .and_then(|()| self.slots.add_task(descriptor.allocation_id, descriptor.attempt))
                 .map_err(|error| Failure::new(ErrorCode::NoResources, error.to_string()))?;
         }
         for descriptor in tasks {
