@@ -134,7 +134,6 @@ pub struct RunArguments {
     #[arg(
         required = true,
         trailing_var_arg = true,
-        allow_hyphen_values = true,
         value_names = ["JOB.wasm", "ARGUMENTS"],
         value_hint = clap::ValueHint::FilePath
     )]
@@ -163,7 +162,6 @@ pub struct InfoArguments {
     #[arg(
         required = true,
         trailing_var_arg = true,
-        allow_hyphen_values = true,
         value_names = ["JOB.wasm", "ARGUMENTS"],
         value_hint = clap::ValueHint::FilePath
     )]

@@ -136,6 +136,10 @@ mod tests {
                 Duration::from_secs(65),
             ),
         ];
-        expect_test::expect![[]].assert_eq(&lines.join("\n"));
+        expect_test::expect![[r#"
+              1.0 s  RUNNING │ Source 1/2 deploying 1000/s
+              3.0 s  RUNNING │ Source 2/2 1.50 M/s │ A very long name of a chain… 2/2 250/s
+            1 min 5 s  RUNNING (restart 1) │ Source finished 0/s"#]]
+        .assert_eq(&lines.join("\n"));
     }
 }

@@ -1,5 +1,7 @@
 //! What went wrong, as a user reads it: one line, then what else is known.
 
+use crate::arguments::Arguments;
+use clap::CommandFactory;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use heddle_model::failure::Failure;
 use std::fmt::Write as _;
@@ -46,14 +48,17 @@ pub fn usage(error: &clap::Error) -> ExitCode {
         let _ = error.print();
         return ExitCode::SUCCESS;
     }
-    eprint!("{}", render_usage(error));
+    eprint!("{}", render_usage(error, &std::env::args().collect::<Vec<_>>()));
     ExitCode::FAILURE
 }
 
-fn render_usage(error: &clap::Error) -> String {
+fn render_usage(error: &clap::Error, arguments: &[String]) -> String {
     let rendered = error.to_string();
     let first = rendered.split("\n\n").next().unwrap_or_default();
-    let message = one_line(first.strip_prefix("error: ").unwrap_or(first));
+    let message = match error.kind() {
+        ErrorKind::MissingSubcommand => "a command is missing, such as `run`".to_owned(),
+        _ => one_line(first.strip_prefix("error: ").unwrap_or(first)),
+    };
     let suggestion =
         [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand, ContextKind::SuggestedValue]
             .into_iter()
@@ -63,23 +68,14 @@ fn render_usage(error: &clap::Error) -> String {
                 _ => None,
             })
             .map_or(String::new(), |near| format!("; did you mean `{near}`?"));
-    let command = subcommand(&rendered);
-    format!("error: {message}{suggestion}\n  run '{command} --help' for usage\n")
-}
-
-/// The command that the usage line of clap's message names.
-fn subcommand(rendered: &str) -> String {
-    let usage = rendered.lines().find_map(|line| line.trim().strip_prefix("Usage: "));
-    let words = usage.unwrap_or("heddle").split(' ').take_while(|word| {
-        word.chars().all(|c| c.is_ascii_lowercase() || c == '-') && !word.starts_with('-')
-    });
-    words.collect::<Vec<_>>().join(" ")
+    let known = |name: &&String| Arguments::command().find_subcommand(name).is_some();
+    let command = arguments.get(1).filter(known).map_or(String::new(), |name| format!(" {name}"));
+    format!("error: {message}{suggestion}\n  run 'heddle{command} --help' for usage\n")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::arguments::Arguments;
     use clap::Parser;
     use expect_test::expect;
     use heddle_model::failure::ErrorCode;
@@ -109,8 +105,26 @@ mod tests {
             &["heddle", "completions", "fisch"],
         ]
         .iter()
-        .map(|arguments| render_usage(&Arguments::try_parse_from(*arguments).unwrap_err()))
+        .map(|arguments| {
+            let owned: Vec<String> = arguments.iter().map(|text| (*text).to_owned()).collect();
+            render_usage(&Arguments::try_parse_from(*arguments).unwrap_err(), &owned)
+        })
         .collect();
-        expect![[]].assert_eq(&lines.concat());
+        expect![[r#"
+            error: a command is missing, such as `run`
+              run 'heddle --help' for usage
+            error: unrecognized subcommand 'rum'; did you mean `run`?
+              run 'heddle --help' for usage
+            error: the following required arguments were not provided: <JOB.wasm> [ARGUMENTS]...
+              run 'heddle run --help' for usage
+            error: unexpected argument '--paralelism' found; did you mean `--parallelism`?
+              run 'heddle run --help' for usage
+            error: a value is required for '--parallelism <N>' but none was supplied
+              run 'heddle run --help' for usage
+            error: unexpected argument '--jsn' found; did you mean `--json`?
+              run 'heddle config --help' for usage
+            error: invalid value 'fisch' for '<SHELL>' [possible values: bash, elvish, fish, powershell, zsh]; did you mean `fish`?
+              run 'heddle completions --help' for usage
+        "#]].assert_eq(&lines.concat());
     }
 }

@@ -292,28 +292,62 @@ mod tests {
     fn flat_and_nested_keys_are_the_same() {
         check_yaml(
             "# a comment\nparallelism.default: 4\npipeline:\n  name: \"nightly: count\"\n  \
-             operator-chaining:\n    enabled: off\n  max-parallelism: 256\n\
+             operator-chaining:\n    enabled: False\n  max-parallelism: 256\n\
              taskmanager:\n  memory.process.size: 2g\n  wasm:\n    grants: [clocks, random]\n\
              restart-strategy:\n  type: exponential-delay\n  exponential-delay.backoff-multiplier: 1.50\n\
              io.tmp.dirs:\n",
-            expect![[]],
+            expect![[r#"
+                parallelism.default = 4 (config.yaml:2)
+                pipeline.name = nightly: count (config.yaml:4)
+                pipeline.max-parallelism = 256 (config.yaml:7)
+                pipeline.operator-chaining.enabled = False (config.yaml:6)
+                restart-strategy.type = exponential-delay (config.yaml:13)
+                restart-strategy.exponential-delay.backoff-multiplier = 1.50 (config.yaml:14)
+                taskmanager.memory.process.size = 2g (config.yaml:9)
+                taskmanager.wasm.grants = clocks;random (config.yaml:11)"#]],
         );
         check_yaml(
             "pipeline.operator-chaining.enabled: false\ntaskmanager.memory.process.size: 1728m\n",
-            expect![[]],
+            expect![[r#"
+                pipeline.operator-chaining.enabled = false (config.yaml:1)
+                taskmanager.memory.process.size = 1728m (config.yaml:2)"#]],
         );
-        check_yaml("", expect![[]]);
-        check_yaml("# nothing\n", expect![[]]);
+        check_yaml("", expect![[""]]);
+        check_yaml("# nothing\n", expect![[""]]);
     }
 
     #[test]
     fn wrong_files_are_refused_with_their_line() {
-        check_yaml("a: [1\nb: 2\n", expect![[]]);
-        check_yaml("- parallelism.default\n", expect![[]]);
-        check_yaml("parallelism.default: 1\nparallelism:\n  default: 2\n", expect![[]]);
-        check_yaml("\nparallelism.default: lots\n", expect![[]]);
-        check_yaml("taskmanager:\n  numberOfTaskSlot: 2\n", expect![[]]);
-        check_yaml("taskmanager.wasm.grants:\n  - {a: b}\n", expect![[]]);
+        check_yaml(
+            "a: [1\nb: 2\n",
+            expect![
+                "config.yaml:2:2 is not valid YAML: illegal placement of ':' indicator at line 2, column 2"
+            ],
+        );
+        check_yaml(
+            "- parallelism.default\n",
+            expect!["config.yaml is not a mapping: expected lines such as `parallelism.default: 2`"],
+        );
+        check_yaml(
+            "parallelism.default: 1\nparallelism:\n  default: 2\n",
+            expect!["config.yaml:3: `parallelism.default` was set on line 1 already"],
+        );
+        check_yaml(
+            "\nparallelism.default: lots\n",
+            expect![
+                "configuration `parallelism.default`: `lots` is not an integer from 0 to 4294967295 (from config.yaml:2)"
+            ],
+        );
+        check_yaml(
+            "taskmanager:\n  numberOfTaskSlot: 2\n",
+            expect![
+                "unknown configuration key `taskmanager.numberOfTaskSlot` (from config.yaml:2); did you mean `taskmanager.numberOfTaskSlots`?"
+            ],
+        );
+        check_yaml(
+            "taskmanager.wasm.grants:\n  - {a: b}\n",
+            expect!["config.yaml:2: the items of `taskmanager.wasm.grants` must be plain values"],
+        );
     }
 
     #[test]
@@ -362,6 +396,6 @@ mod tests {
     fn an_unknown_variable_is_refused() {
         let environment = vec![("HEDDLE_CONFIG_PARALELISM_DEFAULT".to_owned(), "3".to_owned())];
         let failure = load(&Sources { environment, ..Sources::default() }).unwrap_err();
-        expect![[]].assert_eq(&failure.message);
+        expect!["environment variable HEDDLE_CONFIG_PARALELISM_DEFAULT names no configuration key; did you mean HEDDLE_CONFIG_PARALLELISM_DEFAULT?"].assert_eq(&failure.message);
     }
 }
