@@ -2,7 +2,7 @@
 //! the build, the sources of the crates that Heddle is made of.
 
 use crate::dist;
-use crate::workspace::{metadata, root};
+use crate::workspace::{metadata, target};
 use anyhow::{Context, bail};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ const SHOWN: usize = 20;
 pub fn run() -> anyhow::Result<()> {
     let dist = dist::run()?;
     let corpus = collect_text()?;
-    let output = root().join("target/demo/words");
+    let output = target().join("demo/words");
     if output.exists() {
         std::fs::remove_dir_all(&output).with_context(|| output.display().to_string())?;
     }
@@ -25,7 +25,7 @@ pub fn run() -> anyhow::Result<()> {
         corpus.files,
         corpus.bytes as f64 / 1e6
     );
-    let report = root().join("target/demo/result.json");
+    let report = target().join("demo/result.json");
     let component = dist.example("word-count");
     let status = Command::new(&heddle)
         .args(["run", "-p", &parallelism, "-Dexecution.runtime-mode=BATCH", "--report"])
@@ -87,7 +87,7 @@ fn collect_text() -> anyhow::Result<Corpus> {
         .filter(|package| package["source"].is_string())
         .filter_map(|package| Path::new(package["manifest_path"].as_str()?).parent().map(Path::to_owned))
         .collect();
-    let folder = root().join("target/demo/sources");
+    let folder = target().join("demo/sources");
     if folder.exists() {
         std::fs::remove_dir_all(&folder)?;
     }

@@ -34,7 +34,7 @@ pub fn run() -> anyhow::Result<Dist> {
     })?;
     let components = steps.step("examples", || build_components("examples"))?;
 
-    let folder = root().join("target/dist");
+    let folder = target().join("dist");
     for part in ["bin", "conf", "examples"] {
         std::fs::create_dir_all(folder.join(part)).with_context(|| folder.display().to_string())?;
     }
@@ -43,6 +43,7 @@ pub fn run() -> anyhow::Result<Dist> {
     for (name, path) in &components {
         copy(path, &folder.join("examples").join(name).with_extension("wasm"))?;
     }
+    copy_pages(&root().join("docs"), &folder.join("docs"))?;
     eprintln!("   {} ({} examples) in {}", folder.display(), components.len(), steps.elapsed());
     Ok(Dist { folder })
 }
@@ -53,6 +54,20 @@ fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
     std::fs::copy(from, &fresh)
         .and_then(|_| std::fs::rename(&fresh, to))
         .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))
+}
+
+/// The pages that messages refer to.
+fn copy_pages(from: &Path, to: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(to).with_context(|| to.display().to_string())?;
+    for entry in std::fs::read_dir(from).with_context(|| from.display().to_string())? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            copy_pages(&entry.path(), &to.join(entry.file_name()))?;
+        } else {
+            copy(&entry.path(), &to.join(entry.file_name()))?;
+        }
+    }
+    Ok(())
 }
 
 fn add_guest_target() -> anyhow::Result<()> {
