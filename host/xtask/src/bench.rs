@@ -90,11 +90,11 @@ fn side<S: Side>(side: &mut S) -> &mut dyn Side {
 
 /// Runs both sides by turns; who goes first alternates too, so that a machine
 /// that drifts drifts for both.
-fn measure(
+fn measure<'a>(
     case: &Case,
     options: &Options,
-    heddle: Option<&mut dyn Side>,
-    peer: Option<&mut dyn Side>,
+    heddle: Option<&'a mut dyn Side>,
+    peer: Option<&'a mut dyn Side>,
 ) -> Result<Row> {
     let mut ours = (heddle, Vec::new());
     let mut theirs = (peer, Vec::new());
