@@ -1,1 +1,171 @@
-//! bad_input
+//! Mistakes of users, through the command line: one clear line, exit code 1,
+//! nothing half-written.
+
+use heddle_tests::{Heddle, Run, dist, example, guest, signal, wait_until};
+use std::path::Path;
+use std::time::Duration;
+
+fn run(arguments: &[&str]) -> Run {
+    Heddle::new().args(["run", "-q"]).args(arguments).run()
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().expect("a path in UTF-8")
+}
+
+#[test]
+fn files_that_are_no_component() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, content: &[u8]| {
+        let file = folder.path().join(name);
+        std::fs::write(&file, content).expect("a file");
+        file
+    };
+    let component = std::fs::read(example("word-count")).expect("the example");
+    let cases: &[(&str, Vec<u8>, &str)] = &[
+        ("empty.wasm", vec![], "empty"),
+        ("text.wasm", b"hello\n".to_vec(), "not WebAssembly"),
+        ("truncated.wasm", component[..component.len() / 2].to_vec(), "truncated"),
+        ("module.wasm", b"\0asm\x01\0\0\0".to_vec(), "wasm32-wasip2"),
+    ];
+    for (name, content, word) in cases {
+        run(&[path(&write(name, content))]).expect_error("H1001", &[name, word]);
+    }
+    run(&["no-such-file.wasm"]).expect_error("H1001", &["no-such-file.wasm", "no such file"]);
+    // The smallest component there is: of no world that we know.
+    let other = write("other.wasm", b"\0asm\x0d\0\x01\0");
+    run(&[path(&other)]).expect_error("H1002", &["heddle:operator"]);
+}
+
+#[test]
+fn what_was_not_granted_is_named_with_its_grant() {
+    run(&[path(&guest("wants-sockets"))]).expect_error("H1003", &["wasi:sockets/", "`sockets`"]);
+    run(&[path(&guest("wants-files"))]).expect_error("H1003", &["wasi:filesystem/", "`filesystem`"]);
+}
+
+#[test]
+fn a_main_that_does_not_give_a_plan() {
+    let faulty = guest("faulty");
+    let faulty = path(&faulty);
+    run(&[faulty, "main-panics"]).expect_error("H1101", &["main is broken", "src/lib.rs:"]);
+    run(&[faulty, "main-fails"]).expect_error("H1101", &["main does not like this"]);
+    run(&["-D", "taskmanager.wasm.plan-timeout=1s", faulty, "main-never-returns"])
+        .expect_error("H1101", &["did not return within 1s"]);
+    run(&[path(&example("word-count"))]).expect_error("H1101", &["--input"]);
+}
+
+#[test]
+fn an_operator_that_fails_is_named_with_subtask_record_and_line() {
+    let faulty = guest("faulty");
+    let faulty = path(&faulty);
+    run(&["-p", "1", faulty, "panics"]).expect_error(
+        "H2001",
+        &["'work'", "(1/1)", "on record 1234", "tests/guests/faulty/src/lib.rs:", "cannot take number 1234"],
+    );
+    run(&["-p", "1", faulty, "index"]).expect_error("H2001", &["'work'", "index out of bounds"]);
+    run(&["-p", "2", faulty, "fails"]).expect_error("H2002", &["'check'", "number 1234 is refused"]);
+    run(&["-p", "1", "-D", "taskmanager.wasm.call-timeout=1s", faulty, "loops"])
+        .expect_error("H2003", &["did not return within 1s", "taskmanager.wasm.call-timeout"]);
+}
+
+#[test]
+fn the_restart_strategy_decides_how_often_a_failing_operator_is_tried() {
+    let faulty = guest("faulty");
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = folder.path().join("out");
+    let strategy = [
+        "-D",
+        "restart-strategy.type=fixed-delay",
+        "-D",
+        "restart-strategy.fixed-delay.attempts=2",
+        "-D",
+        "restart-strategy.fixed-delay.delay=10ms",
+    ];
+    let run = Heddle::new()
+        .args(["run", "-q", "-p", "1"])
+        .args(strategy)
+        .arg(&faulty)
+        .args(["panics", "--output"])
+        .arg(&output)
+        .run()
+        .expect_error("H2001", &["'work'"]);
+    assert!(run.stderr.contains("fixed-delay"), "{}", run.stderr);
+    assert!(!output.exists(), "the output of failed attempts never shows");
+}
+
+#[test]
+fn parallelism_out_of_bounds() {
+    let word_count = example("word-count");
+    for parallelism in ["0", "99999"] {
+        run(&["-p", parallelism, path(&word_count), "--input", "/etc/hostname", "--output", "/tmp/never"])
+            .expect_error("H1104", &[parallelism]);
+    }
+    assert!(!Path::new("/tmp/never").exists());
+}
+
+#[test]
+fn inputs_and_outputs_that_cannot_be() {
+    let word_count = example("word-count");
+    let word_count = path(&word_count);
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = folder.path().join("text");
+    std::fs::write(&text, "a b\n").expect("a file");
+    let output = folder.path().join("out");
+    run(&[word_count, "--input", "/no/such", "--output", path(&output)]).expect_error("H1301", &["/no/such"]);
+    assert!(!output.exists(), "nothing is left of a job that did not start");
+    run(&[word_count, "--input", path(&text), "--output", "/proc/out"])
+        .expect_error("H1301", &["/proc/out", "cannot be written"]);
+    run(&[word_count, "--input", path(&text), "--output", path(&text)]).expect_error("H1301", &[path(&text)]);
+    std::fs::create_dir(&output).expect("a folder");
+    std::fs::write(output.join("precious"), "x").expect("a file");
+    run(&[word_count, "--input", path(&text), "--output", path(&output)])
+        .expect_error("H1301", &["not empty"]);
+    assert_eq!(std::fs::read_to_string(output.join("precious")).expect("still there"), "x");
+}
+
+#[test]
+fn configuration_that_is_wrong() {
+    let word_count = example("word-count");
+    let word_count = path(&word_count);
+    run(&["-D", "parallelism.defaul=1", word_count]).expect_error("H1201", &["`parallelism.default`"]);
+    run(&["-D", "parallelism.default=x", word_count])
+        .expect_error("H1201", &["parallelism.default", "`x`", "-D"]);
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("config.yaml"), "parallelism:\n  default: many\n").expect("a file");
+    Heddle::new()
+        .env("HEDDLE_CONF_DIR", folder.path())
+        .args(["run", "-q", word_count])
+        .run()
+        .expect_error("H1201", &["parallelism.default", "many", "config.yaml"]);
+}
+
+#[test]
+fn an_interrupted_run_cancels_the_job_and_leaves_no_output() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = folder.path().join("out");
+    let run = Heddle::new()
+        .args(["run", "-q", "-p", "2"])
+        .arg(guest("faulty"))
+        .args(["endless", "--output"])
+        .arg(&output)
+        .run_while(|child| {
+            wait_until("the job writes", || output.exists());
+            signal(child.id(), rustix::process::Signal::INT);
+        });
+    assert_eq!(run.code(), 130, "{}", run.stderr);
+    assert!(!output.exists(), "no partial output");
+    assert!(run.elapsed < Duration::from_secs(30));
+}
+
+#[test]
+fn commands_of_later_steps_and_unknown_ones_say_so() {
+    for command in ["list", "cancel", "savepoint", "yarn-session"] {
+        let run = Heddle::new().arg(command).run();
+        assert_eq!(run.code(), 1, "{command}: {}", run.stderr);
+        assert!(run.stderr.starts_with("error"), "{command}: {}", run.stderr);
+    }
+    let run = Heddle::new().arg("frobnicate").run();
+    assert_eq!(run.code(), 1, "{}", run.stderr);
+    assert!(run.stderr.contains("--help"), "{}", run.stderr);
+    assert!(dist().join("conf/config.yaml").is_file());
+}

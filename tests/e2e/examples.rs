@@ -25,7 +25,11 @@ fn write_text(folder: &Path) -> BTreeMap<String, u64> {
         let mut text = Vec::new();
         for _ in 0..random.next(3_000) {
             for _ in 0..random.next(14) {
-                let word = format!("{}{}", ["Word", "naïve-", "x_", "RUST2", "ß"][random.next(5) as usize], random.next(500));
+                let word = format!(
+                    "{}{}",
+                    ["Word", "naïve-", "x_", "RUST2", "ß"][random.next(5) as usize],
+                    random.next(500)
+                );
                 text.extend_from_slice(word.as_bytes());
                 text.extend_from_slice([" ", "  ", ", ", "\t"][random.next(4) as usize].as_bytes());
             }

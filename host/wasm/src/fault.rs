@@ -117,8 +117,10 @@ fn explain_trap(
     let trap = error.downcast_ref::<Trap>();
     if let Some(panic) = panic {
         let record = panic.position.map(|record| format!(" on record {record}")).unwrap_or_default();
+        let within =
+            if phase == Phase::Plan { String::new() } else { format!(" in {}", subject(phase, task)) };
         let message = format!(
-            "{operator} panicked at {}:{}:{}{record}: {}",
+            "{operator} panicked at {}:{}:{}{record}{within}: {}",
             panic.file, panic.line, panic.column, panic.message
         );
         return Failure::new(code(ErrorCode::OperatorTrap), message);

@@ -168,7 +168,7 @@ async fn a_panic_names_operator_record_and_line() {
         );
     let (mut instance, _) = sandbox.start(&guest).await;
     let error = instance.process(0, b"x").await.expect_err("panicked");
-    expect!["H2001: operator 'Flat Map' panicked at src/lib.rs:12:5 on record 1234: index out of bounds: the len is 3 but the index is 7"]
+    expect!["H2001: operator 'Flat Map' panicked at src/lib.rs:12:5 on record 1234 in task 'Flat Map (1/4)': index out of bounds: the len is 3 but the index is 7"]
         .assert_eq(&line(&error));
     let details = error.failure().details.expect("a backtrace");
     assert!(details.contains("at process"), "{details}");

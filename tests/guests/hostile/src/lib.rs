@@ -49,7 +49,8 @@ fn transformation(id: u32, name: &str, kind: TransformationKind, inputs: Vec<u32
 /// Source → sink over a real channel, keyed or not.
 fn plain_plan(attack: &str) -> Vec<Transformation> {
     let keyed = matches!(attack, "no-hashes" | "foreign-key-group");
-    let element = if attack.starts_with("utf8") || attack == "offsets-decrease" || attack == "offsets-overrun" {
+    let element = if attack.starts_with("utf8") || attack == "offsets-decrease" || attack == "offsets-overrun"
+    {
         text()
     } else {
         numbers()
@@ -91,8 +92,11 @@ fn plan_of(attack: &str) -> Vec<Transformation> {
         "plan-long-name" => plan[0].name = "n".repeat(10_000_000),
         "plan-no-element" => plan[0].output = None,
         "plan-bad-width" => {
-            plan[0].output =
-                Some(ElementType { codec: "columns".into(), schema: "u24".into(), columns: vec![Column::Fixed(3)] });
+            plan[0].output = Some(ElementType {
+                codec: "columns".into(),
+                schema: "u24".into(),
+                columns: vec![Column::Fixed(3)],
+            });
         }
         "plan-parallelism-zero" => plan[0].parallelism = Some(0),
         "plan-parallelism-max" => plan[0].parallelism = Some(u32::MAX),
@@ -153,7 +157,8 @@ fn malformed(attack: &str) -> Option<Vec<u8>> {
         "section-4g" => put(&mut batch, 28, u32::MAX),
         "section-outside" => put(&mut batch, 24, 0xffff_fff0),
         "section-in-header" => put(&mut batch, 24, 0),
-        "offsets-decrease" | "offsets-overrun" | "utf8-invalid" | "utf8-split" | "empty-batch" | "no-hashes" => {}
+        "offsets-decrease" | "offsets-overrun" | "utf8-invalid" | "utf8-split" | "empty-batch"
+        | "no-hashes" => {}
         _ => return None,
     }
     Some(batch)
