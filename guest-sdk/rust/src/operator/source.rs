@@ -1,5 +1,4 @@
-//! Sources inside the guest: a poll gives out about as much as one batch, in
-//! a time that keeps the subtask responsive.
+//! Sources inside the guest: a poll gives out about as much as one batch.
 
 use crate::collector::Collector;
 use crate::element::{Element, Owned};
@@ -8,16 +7,13 @@ use crate::position;
 use crate::push::{AnyNext, BLOCK, Block, Next, Signal};
 use crate::runtime::bindings::types::PollStatus;
 use crate::runtime::head::Head;
-use std::time::{Duration, Instant};
 
-/// A poll aims at this long, so that barriers and cancellation are served.
-const POLL_TIME: Duration = Duration::from_millis(2);
-/// Most elements of one poll.
-const POLL_MAX: u64 = 64 * 1024;
-/// Elements of the first poll, before their cost is known.
-const POLL_FIRST: u64 = 256;
-/// A source with a rate sleeps at most this long, in milliseconds.
-const IDLE_MAX: u64 = 50;
+/// Elements of one poll: enough that the call costs nothing, few enough that
+/// barriers and cancellation are served soon.
+const POLL_SIZE: u64 = 2048;
+/// A source with a rate gives out what is due in about this many milliseconds
+/// at once.
+const PACE: f64 = 20.0;
 
 /// Gives out the elements of some indices.
 pub(crate) trait Generate<T: Element>: 'static {
@@ -120,10 +116,7 @@ pub(crate) struct GeneratorSource<T: Element, G> {
     step: u64,
     /// Elements that are left for this subtask.
     left: u64,
-    given: u64,
-    poll_size: u64,
-    /// Elements a second of this subtask, and since when.
-    rate: Option<(f64, Option<Instant>)>,
+    pace: Option<Pace>,
     out: Next<T>,
 }
 
@@ -139,30 +132,36 @@ impl<T: Element, G: Generate<T>> GeneratorSource<T, G> {
         let (subtask, parallelism) = (u64::from(subtask), u64::from(parallelism.max(1)));
         let left =
             options.count.map_or(u64::MAX, |count| count.saturating_sub(subtask).div_ceil(parallelism));
-        let rate = options.per_second.map(|rate| (rate / parallelism as f64, None));
-        Self {
-            id,
-            generate,
-            next: subtask,
-            step: parallelism,
-            left,
-            given: 0,
-            poll_size: POLL_FIRST,
-            rate,
-            out,
-        }
+        let pace = options.per_second.map(|rate| Pace::new(rate / parallelism as f64));
+        Self { id, generate, next: subtask, step: parallelism, left, pace, out }
+    }
+}
+
+/// Spreads elements over time without a clock, which a sandbox may not have:
+/// the host waits as long as it is told to.
+struct Pace {
+    /// Milliseconds that an element stands for.
+    interval: f64,
+    /// Milliseconds that were not yet waited for.
+    owed: f64,
+}
+
+impl Pace {
+    fn new(per_second: f64) -> Self {
+        Self { interval: 1000.0 / per_second, owed: 0.0 }
     }
 
-    /// Elements that the rate allows now, or milliseconds to wait.
-    fn allowed(&mut self, now: Instant) -> Result<u64, u32> {
-        let Some((rate, start)) = &mut self.rate else { return Ok(u64::MAX) };
-        let start = *start.get_or_insert(now);
-        let due = (now.duration_since(start).as_secs_f64() * *rate) as u64 + 1;
-        if due > self.given {
-            return Ok(due - self.given);
-        }
-        let wait = ((self.given as f64 + 1.0 - due as f64) / *rate * 1000.0).ceil() as u64;
-        Err(wait.clamp(1, IDLE_MAX) as u32)
+    /// Elements to give out at once.
+    fn share(&self) -> u64 {
+        ((PACE / self.interval) as u64).max(1)
+    }
+
+    /// How long to wait after so many elements, in milliseconds.
+    fn wait(&mut self, given: u64) -> u32 {
+        self.owed += given as f64 * self.interval;
+        let wait = self.owed.floor();
+        self.owed -= wait;
+        wait as u32
     }
 }
 
@@ -175,28 +174,23 @@ impl<T: Element, G: Generate<T>> Head for GeneratorSource<T, G> {
         if self.left == 0 {
             return Ok(PollStatus::Finished);
         }
-        let start = Instant::now();
-        let allowed = match self.allowed(start) {
-            Ok(allowed) => allowed,
-            Err(wait) => return Ok(PollStatus::Idle(wait)),
-        };
-        let count = self.poll_size.min(self.left).min(allowed);
+        let share = self.pace.as_ref().map_or(POLL_SIZE, Pace::share);
+        let count = POLL_SIZE.min(self.left).min(share);
         let indices = Indices { first: self.next, step: self.step, count };
         position::start_batch();
         self.generate.generate(indices, self.id, &mut self.out);
         position::end_batch(count as u32);
         self.next = self.next.wrapping_add(self.step.wrapping_mul(count));
-        self.given += count;
         if self.left != u64::MAX {
             self.left -= count;
         }
-        let took = start.elapsed();
-        if took > 2 * POLL_TIME {
-            self.poll_size = (self.poll_size / 2).max(1);
-        } else if took < POLL_TIME / 2 && count == self.poll_size {
-            self.poll_size = (self.poll_size * 2).min(POLL_MAX);
+        if self.left == 0 {
+            return Ok(PollStatus::Finished);
         }
-        Ok(if self.left == 0 { PollStatus::Finished } else { PollStatus::More })
+        Ok(match self.pace.as_mut().map_or(0, |pace| pace.wait(count)) {
+            0 => PollStatus::More,
+            milliseconds => PollStatus::Idle(milliseconds),
+        })
     }
 
     fn signal(&mut self, signal: Signal) -> Result<()> {
@@ -272,7 +266,7 @@ pub(crate) struct Collection<T>(pub(crate) std::vec::IntoIter<T>);
 
 impl<T: Owned> SourceFunction<T> for Collection<T> {
     fn poll(&mut self, out: &mut Collector<'_, T>) -> Result<SourceStatus> {
-        for value in self.0.by_ref().take(POLL_FIRST as usize) {
+        for value in self.0.by_ref().take(POLL_SIZE as usize) {
             out.collect(value);
         }
         Ok(if self.0.len() == 0 { SourceStatus::Finished } else { SourceStatus::More })

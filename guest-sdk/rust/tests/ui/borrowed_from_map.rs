@@ -1,0 +1,7 @@
+use heddle::prelude::*;
+
+fn job(env: &StreamExecutionEnvironment) {
+    env.read_text("in").map(|line| line.trim()).discard();
+}
+
+fn main() {}
