@@ -48,6 +48,14 @@ pub fn metadata(arguments: &[&str]) -> anyhow::Result<Value> {
     Ok(serde_json::from_slice(&output.stdout)?)
 }
 
+/// The platform of this machine, as rustc names it.
+pub fn host_triple() -> anyhow::Result<String> {
+    let output = Command::new("rustc").arg("-vV").current_dir(root()).output().context("cannot run rustc")?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let host = text.lines().find_map(|line| line.strip_prefix("host: "));
+    host.map(str::to_owned).context("`rustc -vV` names no host")
+}
+
 /// Runs a command to its end.
 pub fn check(command: &mut Command) -> anyhow::Result<()> {
     let shown = shown(command);
