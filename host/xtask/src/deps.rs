@@ -32,7 +32,10 @@ const ONLY: &[(&str, &[&str])] = &[
     ("prost", &["heddle-rpc"]),
     ("clap", &["heddle-cli"]),
     ("serde-saphyr", &["heddle-client"]),
-    ("anyhow", &["heddle-cli", "xtask", "heddle-tests", "heddle"]),
+    (
+        "anyhow",
+        &["heddle-cli", "xtask", "heddle-tests", "heddle", "bench-drive", "bench-native", "bench-probe"],
+    ),
 ];
 
 /// What makes code async, random or full of effects.
