@@ -4,6 +4,7 @@
 use heddle_model::config::value::LogLevel;
 use heddle_model::config::{Configuration, options as o};
 use heddle_model::failure::{ErrorCode, Failure};
+use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Mutex;
 use tracing::level_filters::LevelFilter;
@@ -23,7 +24,8 @@ pub fn start(configuration: &Configuration, command: &str, verbose: u8) -> Resul
     let builder = tracing_subscriber::fmt();
     if verbose > 0 {
         let level = if verbose > 1 { level.max(LevelFilter::DEBUG) } else { level };
-        builder.with_max_level(level).with_writer(std::io::stderr).init();
+        let ansi = std::io::stderr().is_terminal();
+        builder.with_max_level(level).with_ansi(ansi).with_writer(std::io::stderr).init();
     } else if let Some(folder) = configuration.get(&o::LOG_DIR) {
         let file = open(Path::new(&folder), command).map_err(|error| {
             let message = format!(

@@ -1,6 +1,7 @@
 //! What went wrong, as a user reads it: one line, then what else is known.
 
 use crate::arguments::Arguments;
+use crate::screen::say;
 use clap::CommandFactory;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use heddle_model::failure::Failure;
@@ -12,7 +13,7 @@ const DETAIL_LINES_MAX: usize = 40;
 
 /// Prints a failure to standard error.
 pub fn failure(failure: &Failure) -> ExitCode {
-    eprint!("{}", render(failure));
+    say(&render(failure));
     ExitCode::FAILURE
 }
 
@@ -48,7 +49,7 @@ pub fn usage(error: &clap::Error) -> ExitCode {
         let _ = error.print();
         return ExitCode::SUCCESS;
     }
-    eprint!("{}", render_usage(error, &std::env::args().collect::<Vec<_>>()));
+    say(&render_usage(error, &std::env::args().collect::<Vec<_>>()));
     ExitCode::FAILURE
 }
 

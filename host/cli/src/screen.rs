@@ -53,7 +53,7 @@ impl Screen {
     pub fn progress(&self, text: &str) {
         match self.style {
             Style::None => {}
-            Style::Plain => eprintln!("{text}"),
+            Style::Plain => say(&format!("{text}\n")),
             Style::Live => {
                 let mut line = self.line();
                 *line = fit(text, width());
@@ -67,7 +67,7 @@ impl Screen {
         if self.style != Style::None {
             let line = self.line();
             clear(&line);
-            eprintln!("{text}");
+            say(&format!("{text}\n"));
             draw(&line);
         }
     }
@@ -91,6 +91,11 @@ impl Console for Screen {
     }
 }
 
+/// Writes to standard error; there may be nobody who reads it.
+pub fn say(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
 fn width() -> usize {
     terminal_size::terminal_size_of(io::stderr()).map_or(WIDTH_DEFAULT, |(width, _)| usize::from(width.0))
 }
@@ -107,13 +112,13 @@ fn fit(text: &str, width: usize) -> String {
 
 fn clear(line: &str) {
     if !line.is_empty() {
-        eprint!("\r\x1b[2K");
+        say("\r\x1b[2K");
     }
 }
 
 fn draw(line: &str) {
     if !line.is_empty() {
-        eprint!("\r\x1b[2K{line}");
+        say(&format!("\r\x1b[2K{line}"));
     }
 }
 
