@@ -1,0 +1,102 @@
+//! Slots: allocated at the resource manager's word, offered to the job master,
+//! freed when either says so.
+
+use super::{Event, Service, SlotResources};
+use crate::job_connection::{JobConnection, Phase};
+use crate::slot_table::Freed;
+use heddle_model::failure::{ErrorCode, Failure};
+use heddle_model::id::{AllocationId, JobId, ResourceManagerId};
+use heddle_rpc::RequestSlot;
+use heddle_state::ManagedMemory;
+use heddle_wasm::MemoryBudget;
+use std::sync::Arc;
+use std::time::Duration;
+use tracing::{debug, warn};
+
+impl Service {
+    pub(super) fn request_slot(
+        &mut self,
+        token: ResourceManagerId,
+        request: RequestSlot,
+    ) -> heddle_rpc::Result<()> {
+        self.check_resource_manager(token)?;
+        let now = self.now();
+        self.slots
+            .allocate(
+                now,
+                request.slot_id.slot_number,
+                request.job_id,
+                request.allocation_id,
+                request.profile,
+            )
+            .map_err(|error| Failure::new(ErrorCode::NoResources, error.to_string()))?;
+        self.resources.entry(request.allocation_id).or_insert_with(|| SlotResources {
+            task_memory: Arc::new(MemoryBudget::new(self.options.spec.slot.task_memory)),
+            managed_memory: ManagedMemory::new(self.options.spec.slot.managed_memory),
+        });
+        let known = self.jobs.get(&request.job_id).is_some_and(|job| job.token == request.job_master_id);
+        if known {
+            self.offer_slots(request.job_id);
+        } else {
+            let connection = JobConnection::new(request.job_master.clone(), request.job_master_id);
+            self.jobs.insert(request.job_id, connection);
+            self.register_at_job_master(request.job_id, Duration::ZERO);
+        }
+        Ok(())
+    }
+
+    pub(super) fn free_slot(&mut self, allocation_id: AllocationId, cause: &Failure) {
+        match self.slots.free(allocation_id) {
+            Ok(Freed::Now(slot)) => self.slot_freed(slot),
+            Ok(Freed::WhenEnded(attempts)) => {
+                for attempt in attempts {
+                    if let Some(task) = self.running.get_mut(&attempt) {
+                        task.fail(cause.clone());
+                    }
+                }
+            }
+            Err(error) => debug!(%error, "nothing to free"),
+        }
+    }
+
+    pub(super) fn offer_slots(&mut self, job_id: JobId) {
+        let offers = self.slots.offers(job_id);
+        let Some(job) = self.jobs.get_mut(&job_id) else { return };
+        if offers.is_empty() || !matches!(job.phase, Phase::Registered) {
+            return;
+        }
+        let Ok(gateway) = self.rpc.job_master(&job.address) else { return };
+        let (token, resource_id) = (job.token, self.options.resource_id.clone());
+        self.calls.spawn(async move {
+            let offered = offers.iter().map(|offer| offer.allocation_id).collect();
+            let result = gateway.offer_slots(token, resource_id, offers).await;
+            Event::OffersAnswered { job_id, offered, result }
+        });
+    }
+
+    pub(super) fn offers_answered(
+        &mut self,
+        job_id: JobId,
+        offered: Vec<AllocationId>,
+        result: heddle_rpc::Result<Vec<AllocationId>>,
+    ) {
+        let accepted = match result {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // The slots stay allocated and are offered again until they expire.
+                warn!(%error, %job_id, "the job master did not answer the offer");
+                return;
+            }
+        };
+        for allocation_id in offered {
+            if accepted.contains(&allocation_id) {
+                if let Err(error) = self.slots.mark_active(allocation_id) {
+                    debug!(%error, "an accepted slot is gone");
+                }
+            } else {
+                debug!(%allocation_id, %job_id, "offer rejected");
+                self.free_slot(allocation_id, &Failure::new(ErrorCode::Internal, "the offer was rejected"));
+            }
+        }
+    }
+}

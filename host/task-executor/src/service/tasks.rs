@@ -1,0 +1,113 @@
+//! Tasks: started in the slots of their job, cancelled, and told of when they
+//! end.
+
+use super::Service;
+use crate::task::{self, RunningTask, TaskContext, TaskOutcome};
+use heddle_model::failure::{ErrorCode, Failure};
+use heddle_model::id::{ExecutionAttemptId, JobMasterId};
+use heddle_model::job_status::ExecutionState;
+use heddle_model::task::{JobInformation, TaskDeploymentDescriptor, TaskExecutionState};
+use std::sync::Arc;
+use tracing::{debug, info};
+
+impl Service {
+    pub(super) fn submit_tasks(
+        &mut self,
+        token: JobMasterId,
+        job: &Arc<JobInformation>,
+        tasks: Vec<TaskDeploymentDescriptor>,
+    ) -> heddle_rpc::Result<()> {
+        self.check_job_master(job.job_id, token)?;
+        for descriptor in &tasks {
+            if self.running.contains_key(&descriptor.attempt) {
+                let message = format!("attempt {} is running here already", descriptor.attempt);
+                return Err(Failure::new(ErrorCode::Internal, message).into());
+            }
+            // The job master's word that it has the slot may overtake its answer
+            // to the offer.
+            self.slots
+                .mark_active(descriptor.allocation_id)
+                .and_then(|()| self.slots.add_task(descriptor.allocation_id, descriptor.attempt))
+                .map_err(|error| Failure::new(ErrorCode::NoResources, error.to_string()))?;
+        }
+        for descriptor in tasks {
+            self.start_task(token, job, descriptor);
+        }
+        Ok(())
+    }
+
+    pub(super) fn start_task(
+        &mut self,
+        token: JobMasterId,
+        job: &Arc<JobInformation>,
+        descriptor: TaskDeploymentDescriptor,
+    ) {
+        let attempt = descriptor.attempt;
+        let Some(connection) = self.jobs.get(&job.job_id) else { return };
+        let Some(slot) = self.resources.get(&descriptor.allocation_id) else { return };
+        let task = RunningTask::new();
+        let context = TaskContext {
+            job: Arc::clone(job),
+            descriptor,
+            shared: self.shared.clone(),
+            task_memory: Arc::clone(&slot.task_memory),
+            managed_memory: Arc::clone(&slot.managed_memory),
+            metrics: task.metrics.clone(),
+            cancel: task.cancel.clone(),
+            states: self.task_events_sender.clone(),
+            rpc: Arc::clone(&self.rpc),
+            job_master: connection.address.clone(),
+            job_master_id: token,
+        };
+        debug!(task = %attempt, "task starts");
+        self.running.insert(attempt, task);
+        let spawned = self.tasks.spawn_on(task::run(context), &self.shared.workers);
+        self.attempts_by_task.insert(spawned.id(), attempt);
+    }
+
+    pub(super) fn cancel_tasks(
+        &mut self,
+        token: JobMasterId,
+        attempts: &[ExecutionAttemptId],
+    ) -> heddle_rpc::Result<()> {
+        for attempt in attempts {
+            self.check_job_master(attempt.job_id, token)?;
+            match self.running.get(attempt) {
+                Some(task) => task.cancel(),
+                // It has ended, and its last state may have been lost.
+                None => debug!(task = %attempt, "nothing to cancel"),
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn task_ended(&mut self, outcome: TaskOutcome) {
+        let attempt = outcome.attempt;
+        // States told before the end must arrive before it.
+        while let Ok(state) = self.task_events.try_recv() {
+            self.tell_job_master(state);
+        }
+        let Some(task) = self.running.remove(&attempt) else { return };
+        let (state, failure) = match (outcome.result, task.failed_from_outside) {
+            (task::Ended::Finished, _) => (ExecutionState::Finished, None),
+            (task::Ended::Failed(failure), _) => (ExecutionState::Failed, Some(failure)),
+            (task::Ended::Canceled, Some(cause)) => (ExecutionState::Failed, Some(cause)),
+            (task::Ended::Canceled, None) => (ExecutionState::Canceled, None),
+        };
+        match &failure {
+            Some(failure) => info!(task = %attempt, code = %failure.code, error = %failure, "task failed"),
+            None => debug!(task = %attempt, %state, "task ended"),
+        }
+        self.tell_job_master(TaskExecutionState {
+            attempt,
+            state,
+            failure,
+            metrics: task.metrics.snapshot(),
+            accumulators: task.metrics.accumulators(),
+            committables: outcome.committables,
+        });
+        if let Some(slot) = self.slots.remove_task(attempt) {
+            self.slot_freed(slot);
+        }
+    }
+}
