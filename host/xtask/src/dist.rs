@@ -152,8 +152,8 @@ pub fn build(arguments: &[&str]) -> anyhow::Result<Vec<(String, PathBuf)>> {
             continue;
         }
         let package = package_name(message["package_id"].as_str().unwrap_or_default());
-        let files = message["filenames"].as_array().into_iter().flatten().filter_map(Value::as_str);
-        let component = files.filter(|file| file.ends_with(".wasm")).last();
+        let mut files = message["filenames"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let component = files.rfind(|file| file.ends_with(".wasm"));
         if let Some(path) = message["executable"].as_str().or(component) {
             artifacts.push((package, PathBuf::from(path)));
         }
