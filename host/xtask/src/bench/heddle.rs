@@ -130,7 +130,6 @@ impl Heddle {
             value: rate,
             cpu_ns: Some(finished.cpu.as_secs_f64() * 1e9 / records as f64),
             notes: vec![("measured".into(), format!("{records} records in {seconds:.1} s"))],
-            ..Figure::default()
         })
     }
 
