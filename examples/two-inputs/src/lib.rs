@@ -14,7 +14,7 @@ struct Rules {
 impl Rules {
     fn apply(&self, number: u64, out: &mut Collector<'_, Str>) {
         for (divisor, label) in &self.rules {
-            if number % divisor == 0 {
+            if number.is_multiple_of(*divisor) {
                 out.collect(label);
             }
         }

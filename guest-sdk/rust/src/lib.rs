@@ -1,5 +1,9 @@
 //! Heddle's SDK for jobs in Rust.
 
+// Macros write one signature for owned and for borrowed views, so that some
+// lifetimes could be elided; functions over views are higher-ranked, and long.
+#![allow(clippy::needless_lifetimes, clippy::type_complexity)]
+
 pub mod args;
 pub mod batch;
 pub mod collector;

@@ -45,7 +45,7 @@ struct Encoder<T: Element, R> {
 }
 
 impl<T: Element, R: Route<T>> Encoder<T, R> {
-    fn new(channels: &Channels, count: u32, first_channel: u32, route: R) -> Box<dyn AnyNext> {
+    fn boxed(channels: &Channels, count: u32, first_channel: u32, route: R) -> Box<dyn AnyNext> {
         let target = target_size(channels.batch_size, count);
         let encoder = Self {
             route,
@@ -195,18 +195,18 @@ where
 pub(crate) fn encoder<T: Element>(to: &Channels) -> Result<Box<dyn AnyNext>> {
     let channels = to.output.channels;
     Ok(match &to.output.partitioner {
-        Partitioner::Broadcast => Encoder::<T, _>::new(to, 1, ALL_CHANNELS, Single),
-        Partitioner::Forward | Partitioner::Global => Encoder::<T, _>::new(to, 1, 0, Single),
-        _ if channels == 1 => Encoder::<T, _>::new(to, 1, 0, Single),
+        Partitioner::Broadcast => Encoder::<T, _>::boxed(to, 1, ALL_CHANNELS, Single),
+        Partitioner::Forward | Partitioner::Global => Encoder::<T, _>::boxed(to, 1, 0, Single),
+        _ if channels == 1 => Encoder::<T, _>::boxed(to, 1, 0, Single),
         Partitioner::Rebalance | Partitioner::Rescale => {
             // Subtasks start at different channels, so that few records of
             // many subtasks do not all meet at the first.
             let next = to.subtask % channels;
-            Encoder::<T, _>::new(to, channels, 0, RoundRobin { next, channels })
+            Encoder::<T, _>::boxed(to, channels, 0, RoundRobin { next, channels })
         }
         Partitioner::Shuffle => {
             let state = (u64::from(to.subtask) + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-            Encoder::<T, _>::new(to, channels, 0, Shuffle { state, channels })
+            Encoder::<T, _>::boxed(to, channels, 0, Shuffle { state, channels })
         }
         other @ (Partitioner::KeyGroups(_) | Partitioner::Custom(_)) => {
             return Err(Error::new(format_args!("output {} names no partition for {other:?}", to.index)));
@@ -220,7 +220,7 @@ where
     F: for<'a, 'b> Fn(&'b T::View<'a>, u32) -> u32 + 'static,
 {
     let channels = to.output.channels;
-    Encoder::<T, _>::new(to, channels, 0, Custom { select, channels })
+    Encoder::<T, _>::boxed(to, channels, 0, Custom { select, channels })
 }
 
 /// The encoder behind `key_by`.
@@ -240,5 +240,5 @@ where
     }
     let table = (0..max_parallelism).map(|group| subtask_of(group, channels, max_parallelism)).collect();
     let route = KeyGroups::<K, F> { select, max_parallelism, table, scratch: Vec::new(), _key: PhantomData };
-    Ok(Encoder::<T, _>::new(to, channels, 0, route))
+    Ok(Encoder::<T, _>::boxed(to, channels, 0, route))
 }

@@ -350,7 +350,7 @@ mod tests {
                     }
                 }
                 1 if step % 1000 == 0 => {
-                    let keep = |value: &str| value.len() % 2 == 0;
+                    let keep = |value: &str| value.len().is_multiple_of(2);
                     table.retain(|entry| entry.value().is_some_and(|v| keep(v)));
                     model.retain(|_, value| keep(value));
                 }

@@ -93,15 +93,13 @@ impl Backend for TestBackend {
     fn scan(&self, state: u32, cursor: u64, max_bytes: u32) -> (Vec<u8>, Option<u64>) {
         let states = self.states.borrow();
         let mut out = Vec::new();
-        let mut next = cursor;
-        for (key, value) in states[state as usize].1.iter().skip(cursor as usize) {
+        for (next, (key, value)) in (cursor..).zip(states[state as usize].1.iter().skip(cursor as usize)) {
             if out.len() >= max_bytes as usize {
                 return (out, Some(next));
             }
             out.extend_from_slice(key);
             out.extend_from_slice(&(value.len() as u32).to_le_bytes());
             out.extend_from_slice(value);
-            next += 1;
         }
         (out, None)
     }
