@@ -38,6 +38,13 @@ fn covered_by_one_read(at: *const u8, len: usize) -> bool {
     len.wrapping_sub(1) < 16 && (at as usize) & (PAGE - 1) <= PAGE - 16
 }
 
+/// The same address, of which the compiler knows no object: where it sees that
+/// a value is a literal of two bytes it would take a wider read for impossible.
+#[inline(always)]
+fn opaque(at: *const u8) -> *const u8 {
+    std::hint::black_box(at)
+}
+
 /// The first sixteen bytes of a value of `len` bytes as two words, filled up
 /// with zeros.
 ///
@@ -46,6 +53,7 @@ fn covered_by_one_read(at: *const u8, len: usize) -> bool {
 #[inline(always)]
 pub(crate) unsafe fn load16(at: *const u8, len: usize) -> (u64, u64) {
     if covered_by_one_read(at, len) {
+        let at = opaque(at);
         // SAFETY: the bytes behind the value lie in the same page as its
         // start, so the read cannot fault; they are masked off below. The mask
         // exists, `len` is at most 16.
@@ -79,6 +87,7 @@ unsafe fn load_exact(at: *const u8, len: usize) -> (u64, u64) {
 #[inline(always)]
 pub(crate) unsafe fn copy_short(from: *const u8, to: *mut u8, len: usize) {
     if covered_by_one_read(from, len) {
+        let from = opaque(from);
         // SAFETY: see `load16` for the read; there is room for sixteen bytes.
         unsafe {
             let a: u64 = ptr::read_unaligned(from.cast());
