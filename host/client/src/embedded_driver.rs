@@ -74,6 +74,7 @@ impl ResourceManagerDriver for EmbeddedDriver {
         let options = task_executor::Options {
             resource_id: resource_id.clone(),
             address: Address(format!("embedded:{resource_id}")),
+            data_address: None,
             spec,
             resource_manager: template.resource_manager.clone(),
             resource_manager_id: template.resource_manager_id,

@@ -28,7 +28,10 @@ fn gate_over(partitions: &[ResultPartitionId], subpartition: u32) -> InputGateDe
         subpartition,
         producer: ResourceId("worker".into()),
     };
-    InputGateDescriptor { channels: partitions.iter().map(channel).collect() }
+    InputGateDescriptor {
+        channels: partitions.iter().map(channel).collect(),
+        data_addresses: Default::default(),
+    }
 }
 
 async fn connect(manager: &PartitionManager, partitions: &[ResultPartitionId]) -> InputGate {

@@ -111,7 +111,10 @@ async fn run(seed: u64) {
             subpartition: consumer,
             producer: ResourceId("worker".into()),
         };
-        let gate = InputGateDescriptor { channels: (0..PRODUCERS).map(channel).collect() };
+        let gate = InputGateDescriptor {
+            channels: (0..PRODUCERS).map(channel).collect(),
+            data_addresses: Default::default(),
+        };
         let (manager, in_flight) = (manager.clone(), in_flight.clone());
         tasks.spawn(async move {
             let gate = manager.connect(&gate, Duration::from_secs(60)).await.unwrap();

@@ -13,7 +13,8 @@ async fn pair(manager: &PartitionManager, subtask: u32) -> (ResultPartition, Inp
     let producer = ResourceId("worker".into());
     let channels = vec![InputChannelDescriptor { partition, subpartition: 0, producer }];
     let sender = manager.register(partition, 1, 4, 32 * 1024).unwrap();
-    let gate = manager.connect(&InputGateDescriptor { channels }, Duration::from_secs(1)).await.unwrap();
+    let gate = InputGateDescriptor { channels, data_addresses: Default::default() };
+    let gate = manager.connect(&gate, Duration::from_secs(1)).await.unwrap();
     (sender, gate)
 }
 

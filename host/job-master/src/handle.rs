@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use heddle_model::failure::Failure;
 use heddle_model::id::{AllocationId, ExecutionAttemptId, JobMasterId, ResourceId};
-use heddle_model::task::{InputSplit, TaskExecutionState};
+use heddle_model::task::{DataAddress, InputSplit, TaskExecutionState};
 use heddle_rpc::{Address, Error, JobDetails, JobMasterGateway, Result, SlotOffer, TaskExecutorHeartbeat};
 use std::sync::{Arc, OnceLock};
 use tokio::sync::{mpsc, oneshot};
@@ -14,7 +14,7 @@ pub(crate) const MESSAGES_MAX: usize = 1024;
 pub(crate) type Reply<T> = oneshot::Sender<Result<T>>;
 
 pub(crate) enum Message {
-    RegisterTaskExecutor(ResourceId, Address, Reply<()>),
+    RegisterTaskExecutor(ResourceId, Address, Option<DataAddress>, Reply<()>),
     DisconnectTaskExecutor(ResourceId, Failure, Reply<()>),
     OfferSlots(ResourceId, Vec<SlotOffer>, Reply<Vec<AllocationId>>),
     FailSlot(ResourceId, AllocationId, Failure, Reply<()>),
@@ -70,8 +70,10 @@ impl JobMasterGateway for Handle {
         token: JobMasterId,
         resource_id: ResourceId,
         address: Address,
+        data_address: Option<DataAddress>,
     ) -> Result<()> {
-        self.call(token, |reply| Message::RegisterTaskExecutor(resource_id, address, reply)).await
+        self.call(token, |reply| Message::RegisterTaskExecutor(resource_id, address, data_address, reply))
+            .await
     }
 
     async fn disconnect_task_executor(

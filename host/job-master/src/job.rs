@@ -191,8 +191,8 @@ impl Job {
     fn message(&mut self, message: Message) {
         // An answer that nobody waits for any more is no error.
         match message {
-            Message::RegisterTaskExecutor(resource_id, address, reply) => {
-                let _ = reply.send(self.register_task_executor(resource_id, &address));
+            Message::RegisterTaskExecutor(resource_id, address, data_address, reply) => {
+                let _ = reply.send(self.register_task_executor(resource_id, &address, data_address));
             }
             Message::DisconnectTaskExecutor(resource_id, reason, reply) => {
                 let cause = lost(&resource_id, &reason.message);
@@ -343,7 +343,8 @@ impl Job {
                     let requests = requests.into_iter().map(|id| self.new_request(id)).collect();
                     self.todo.push_back(Todo::Pool(slot_pool::Event::Request(requests)));
                 }
-                Action::SubmitTasks { resource_id, tasks } => {
+                Action::SubmitTasks { resource_id, mut tasks } => {
+                    tasks.iter_mut().for_each(|task| self.name_data_addresses(task));
                     info!(job_id = %self.id(), %resource_id, tasks = tasks.len(), "tasks are deployed");
                     let job = Arc::clone(&self.information);
                     self.call_task_executor(&resource_id, Call::Submit { job, tasks });

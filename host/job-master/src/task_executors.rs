@@ -8,7 +8,7 @@ use crate::call_queue::CallQueue;
 use crate::service::Event;
 use heddle_model::failure::{ErrorCode, Failure};
 use heddle_model::id::{AllocationId, ExecutionAttemptId, JobId, JobMasterId, ResourceId};
-use heddle_model::task::{JobInformation, TaskDeploymentDescriptor};
+use heddle_model::task::{DataAddress, JobInformation, TaskDeploymentDescriptor};
 use heddle_rpc::{Error, Result, TaskExecutorGateway};
 use std::future::Future;
 use std::sync::Arc;
@@ -38,6 +38,8 @@ pub(crate) enum Called {
 
 pub(crate) struct TaskExecutor {
     pub gateway: Arc<dyn TaskExecutorGateway>,
+    /// Where its result partitions are read, if not in its own process only.
+    pub data_address: Option<DataAddress>,
     /// Distinguishes registrations: answers to an older one are dropped.
     pub generation: u64,
     calls: CallQueue<Call>,
@@ -47,9 +49,15 @@ pub(crate) struct TaskExecutor {
 }
 
 impl TaskExecutor {
-    pub fn new(gateway: Arc<dyn TaskExecutorGateway>, generation: u64, now: Duration) -> Self {
+    pub fn new(
+        gateway: Arc<dyn TaskExecutorGateway>,
+        data_address: Option<DataAddress>,
+        generation: u64,
+        now: Duration,
+    ) -> Self {
         Self {
             gateway,
+            data_address,
             generation,
             calls: CallQueue::new(),
             heard: now,

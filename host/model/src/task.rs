@@ -7,6 +7,7 @@ use crate::job_status::ExecutionState;
 use crate::plan::{Program, TransformationId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 /// What all tasks of a job share; sent once with a group of tasks.
@@ -28,10 +29,23 @@ pub struct InputChannelDescriptor {
     pub producer: ResourceId,
 }
 
+/// Where a TaskExecutor serves its result partitions: `host:port`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct DataAddress(pub String);
+
+impl fmt::Display for DataAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// One input gate; its position is that of the vertex's `inputs`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InputGateDescriptor {
     pub channels: Vec<InputChannelDescriptor>,
+    /// Where the producers' TaskExecutors serve; one that is not named runs in
+    /// the consumer's process.
+    pub data_addresses: BTreeMap<ResourceId, DataAddress>,
 }
 
 /// The partition that a subtask writes for one output of its vertex.

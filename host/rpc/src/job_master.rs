@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use heddle_model::failure::Failure;
 use heddle_model::id::{AllocationId, ExecutionAttemptId, JobMasterId, ResourceId};
 use heddle_model::memory::ResourceProfile;
-use heddle_model::task::{InputSplit, TaskExecutionState, TaskMetrics};
+use heddle_model::task::{DataAddress, InputSplit, TaskExecutionState, TaskMetrics};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -27,12 +27,14 @@ pub struct TaskExecutorHeartbeat {
 /// `token` is the job master's leader session that the sender believes in.
 #[async_trait]
 pub trait JobMasterGateway: Send + Sync {
-    /// The TaskExecutor wants to offer slots.
+    /// The TaskExecutor wants to offer slots. Without a data address its result
+    /// partitions are read within its own process only.
     async fn register_task_executor(
         &self,
         token: JobMasterId,
         resource_id: ResourceId,
         address: Address,
+        data_address: Option<DataAddress>,
     ) -> Result<()>;
     async fn disconnect_task_executor(
         &self,

@@ -285,7 +285,8 @@ impl ExecutionGraph {
             })
         })
         .collect::<Option<Vec<_>>>()?;
-        Some(InputGateDescriptor { channels })
+        // Addresses are known to the shell, which looks them up by `producer`.
+        Some(InputGateDescriptor { channels, data_addresses: BTreeMap::new() })
     }
 }
 

@@ -19,7 +19,7 @@ use heddle_model::id::{
     AllocationId, ExecutionAttemptId, InstanceId, JobId, JobMasterId, ResourceId, ResourceManagerId,
 };
 use heddle_model::memory::WorkerResourceSpec;
-use heddle_model::task::TaskExecutionState;
+use heddle_model::task::{DataAddress, TaskExecutionState};
 use heddle_rpc::{Address, RpcService};
 use heddle_state::ManagedMemory;
 use heddle_wasm::{MemoryBudget, Runtime};
@@ -39,6 +39,9 @@ const REGISTRATION_BACKOFF: (Duration, Duration) = (Duration::from_millis(100), 
 pub struct Options {
     pub resource_id: ResourceId,
     pub address: Address,
+    /// Where other processes read its result partitions; none if all peers are
+    /// in this process.
+    pub data_address: Option<DataAddress>,
     pub spec: WorkerResourceSpec,
     pub resource_manager: Address,
     pub resource_manager_id: ResourceManagerId,

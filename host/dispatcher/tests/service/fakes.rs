@@ -16,7 +16,7 @@ use heddle_model::job_graph::{ExecutionConfig, JobGraph, JobVertex};
 use heddle_model::job_status::JobStatus;
 use heddle_model::memory::ResourceProfile;
 use heddle_model::plan::Program;
-use heddle_model::task::{InputSplit, TaskExecutionState};
+use heddle_model::task::{DataAddress, InputSplit, TaskExecutionState};
 use heddle_rpc::{
     Address, DispatcherGateway, EmbeddedRpcService, JobDetails, JobMasterGateway, JobOverview, JobResult,
     Result, RpcService, SlotOffer, TaskExecutorHeartbeat,
@@ -149,7 +149,13 @@ impl JobMasterGateway for Gateway {
         self.end.send_replace(Some(End::Status(JobStatus::Canceled)));
         Ok(())
     }
-    async fn register_task_executor(&self, _: JobMasterId, _: ResourceId, _: Address) -> Result<()> {
+    async fn register_task_executor(
+        &self,
+        _: JobMasterId,
+        _: ResourceId,
+        _: Address,
+        _: Option<DataAddress>,
+    ) -> Result<()> {
         unreachable!()
     }
     async fn disconnect_task_executor(&self, _: JobMasterId, _: ResourceId, _: Failure) -> Result<()> {

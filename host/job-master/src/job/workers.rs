@@ -6,6 +6,7 @@ use crate::service::Event;
 use crate::task_executors::{Call, Called, TaskExecutor, bounded, lost};
 use heddle_model::failure::Failure;
 use heddle_model::id::ResourceId;
+use heddle_model::task::{DataAddress, TaskDeploymentDescriptor};
 use heddle_rpc::{Address, Error, Result};
 use heddle_scheduler::{scheduler, slot_pool};
 use tracing::{debug, info, warn};
@@ -15,6 +16,7 @@ impl Job {
         &mut self,
         resource_id: ResourceId,
         address: &Address,
+        data_address: Option<DataAddress>,
     ) -> Result<()> {
         let gateway = self.rpc.task_executor(address)?;
         if self.task_executors.remove(&resource_id).is_some() {
@@ -26,10 +28,24 @@ impl Job {
         }
         info!(job_id = %self.id(), %resource_id, %address, "TaskExecutor registered");
         self.generations += 1;
-        let task_executor = TaskExecutor::new(gateway, self.generations, self.now());
+        let task_executor = TaskExecutor::new(gateway, data_address, self.generations, self.now());
         self.task_executors.insert(resource_id.clone(), task_executor);
         self.tell_pool(slot_pool::Event::TaskExecutorRegistered(resource_id));
         Ok(())
+    }
+
+    /// Tells a task where its producers serve.
+    pub(super) fn name_data_addresses(&self, task: &mut TaskDeploymentDescriptor) {
+        for gate in &mut task.inputs {
+            for channel in &gate.channels {
+                let producer = self.task_executors.get(&channel.producer);
+                if let Some(address) = producer.and_then(|producer| producer.data_address.as_ref())
+                    && !gate.data_addresses.contains_key(&channel.producer)
+                {
+                    gate.data_addresses.insert(channel.producer.clone(), address.clone());
+                }
+            }
+        }
     }
 
     pub(super) fn current(&mut self, resource_id: &ResourceId, generation: u64) -> Option<&mut TaskExecutor> {

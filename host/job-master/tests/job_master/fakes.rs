@@ -213,7 +213,7 @@ impl Worker {
         let _one_at_a_time = self.offering.lock().await;
         let Some((gateway, token)) = self.job_master() else { return };
         if !self.state().registered {
-            if gateway.register_task_executor(token, self.id.clone(), self.address()).await.is_err() {
+            if gateway.register_task_executor(token, self.id.clone(), self.address(), None).await.is_err() {
                 return;
             }
             self.state().registered = true;

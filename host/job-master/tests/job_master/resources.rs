@@ -96,7 +96,7 @@ async fn offers_of_a_worker_that_did_not_register_are_rejected() {
     let accepted = running.handle.offer_slots(TOKEN, stranger.clone(), vec![offer.clone()]).await;
     assert_eq!(accepted, Ok(Vec::new()));
     let nowhere = heddle_rpc::Address("embedded:nowhere".into());
-    assert!(running.handle.register_task_executor(TOKEN, stranger, nowhere).await.is_err());
+    assert!(running.handle.register_task_executor(TOKEN, stranger, nowhere, None).await.is_err());
     running.shutdown.cancel();
     running.result().await;
 }
@@ -123,7 +123,7 @@ async fn slots_of_a_worker_that_comes_by_itself_are_used() {
     }
     running
         .handle
-        .register_task_executor(TOKEN, worker.id.clone(), address)
+        .register_task_executor(TOKEN, worker.id.clone(), address, None)
         .await
         .expect("the job master takes it");
     let offers = (0..2)

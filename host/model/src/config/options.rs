@@ -6,7 +6,8 @@
 //! something obeys it.
 
 use super::value::{
-    ConfigValue, Fraction, LogLevel, MemorySize, Preemption, RestartStrategyType, RuntimeMode, Target,
+    ConfigValue, Fraction, LogLevel, MemorySize, PortRange, Preemption, RestartStrategyType, RuntimeMode,
+    Target,
 };
 use super::{ConfigOption, OptionInfo, Scope};
 use std::marker::PhantomData;
@@ -112,6 +113,21 @@ options! {
         REGISTRATION_TIMEOUT: Duration = "taskmanager.registration.timeout", Cluster, "5 min";
         /// How often the numbers of running tasks go to their job master.
         METRICS_INTERVAL: Duration = "taskmanager.metrics.interval", Cluster, "250 ms";
+    }
+
+    "Network between TaskExecutors" {
+        /// Host name or address by which others reach this TaskExecutor. Without it the name of the machine.
+        TASK_EXECUTOR_HOST: Option<String> = "taskmanager.host", Cluster;
+        /// Address of the network interface on which a TaskExecutor listens; `0.0.0.0` is all of them.
+        TASK_EXECUTOR_BIND_HOST: String = "taskmanager.bind-host", Cluster, "localhost";
+        /// Port at which other TaskExecutors read this one's results; the first free one of several, 0 is any
+        /// free one.
+        DATA_PORT: PortRange = "taskmanager.data.port", Cluster, "0";
+        /// A producer's TaskExecutor that does not answer is tried again after this time, which doubles with
+        /// each try.
+        REQUEST_BACKOFF_INITIAL: Duration = "taskmanager.network.request-backoff.initial", Cluster, "100 ms";
+        /// Longest time between two tries; the task fails when it has passed.
+        REQUEST_BACKOFF_MAX: Duration = "taskmanager.network.request-backoff.max", Cluster, "10 s";
     }
 
     "Memory of a TaskExecutor" {

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// A type that a configuration value may have.
@@ -101,6 +102,45 @@ impl ConfigValue for Fraction {
             Ok(number) if (0.0..=1.0).contains(&number) => Ok(Self(number)),
             _ => Err("a number from 0.0 to 1.0".into()),
         }
+    }
+}
+
+/// Ports to try, in this order; 0 is any free one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortRange(Vec<RangeInclusive<u16>>);
+
+impl PortRange {
+    pub fn ports(&self) -> impl Iterator<Item = u16> {
+        self.0.iter().cloned().flatten()
+    }
+}
+
+impl fmt::Display for PortRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, range) in self.0.iter().enumerate() {
+            let comma = if index > 0 { "," } else { "" };
+            match (range.start(), range.end()) {
+                (start, end) if start == end => write!(f, "{comma}{start}")?,
+                (start, end) => write!(f, "{comma}{start}-{end}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl ConfigValue for PortRange {
+    fn type_name() -> String {
+        "port, or ports to try".into()
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let range = |part: &str| -> Option<RangeInclusive<u16>> {
+            let (start, end) = part.split_once('-').unwrap_or((part, part));
+            let (start, end) = (start.trim().parse().ok()?, end.trim().parse().ok()?);
+            (start <= end).then_some(start..=end)
+        };
+        let ranges: Option<Vec<_>> = text.split(',').map(range).collect();
+        ranges.map(Self).ok_or_else(|| "a port like `50100`, or ports like `50100-50200,50300`".into())
     }
 }
 
@@ -323,6 +363,17 @@ mod tests {
             [(100, "100 bytes"), (64 << 20, "64 mb"), (1728 << 20, "1.69 gb"), (10 << 30, "10 gb")]
         {
             assert_eq!(MemorySize(bytes).to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn ports() {
+        let all = |text| PortRange::parse(text).map(|range| range.ports().collect::<Vec<_>>());
+        assert_eq!(all("0"), Ok(vec![0]));
+        assert_eq!(all("50100-50102, 7"), Ok(vec![50100, 50101, 50102, 7]));
+        assert_eq!(PortRange::parse("50100-50102,7").unwrap().to_string(), "50100-50102,7");
+        for text in ["", "x", "-1", "2-1", "1,,2", "65536"] {
+            assert!(all(text).is_err(), "{text}");
         }
     }
 

@@ -7,7 +7,9 @@ use heddle_model::id::{
     AllocationId, ExecutionAttemptId, InstanceId, JobId, JobMasterId, ResourceId, ResourceManagerId, SlotId,
 };
 use heddle_model::memory::{ResourceProfile, WorkerResourceSpec};
-use heddle_model::task::{InputSplit, JobInformation, TaskDeploymentDescriptor, TaskExecutionState};
+use heddle_model::task::{
+    DataAddress, InputSplit, JobInformation, TaskDeploymentDescriptor, TaskExecutionState,
+};
 use heddle_resource_manager::{
     DriverEvent, Error as ServiceError, Handle, Options, ResourceManagerDriver, Service,
 };
@@ -156,7 +158,13 @@ impl JobMasterGateway for Gateway {
     async fn heartbeat_from_resource_manager(&self, _: JobMasterId) -> Result<()> {
         self.hear(Heard::Heartbeat).await
     }
-    async fn register_task_executor(&self, _: JobMasterId, _: ResourceId, _: Address) -> Result<()> {
+    async fn register_task_executor(
+        &self,
+        _: JobMasterId,
+        _: ResourceId,
+        _: Address,
+        _: Option<DataAddress>,
+    ) -> Result<()> {
         unreachable!()
     }
     async fn offer_slots(

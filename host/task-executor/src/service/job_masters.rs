@@ -31,10 +31,13 @@ impl Service {
         let (token, address) = (job.token, job.address.clone());
         let rpc = Arc::clone(&self.rpc);
         let (resource_id, own_address) = (self.options.resource_id.clone(), self.options.address.clone());
+        let data_address = self.options.data_address.clone();
         self.calls.spawn(async move {
             tokio::time::sleep(delay).await;
             let result = match rpc.job_master(&address) {
-                Ok(gateway) => gateway.register_task_executor(token, resource_id, own_address).await,
+                Ok(gateway) => {
+                    gateway.register_task_executor(token, resource_id, own_address, data_address).await
+                }
                 Err(error) => Err(error),
             };
             Event::RegisteredAtJobMaster { job_id, token, result }
