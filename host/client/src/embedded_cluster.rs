@@ -132,7 +132,8 @@ impl EmbeddedCluster {
         };
 
         let resource_manager_address = Address("embedded:resourcemanager".into());
-        let resource_manager_id = ResourceManagerId(rand::random());
+        let session = rand::random();
+        let resource_manager_id = ResourceManagerId(session);
         let heartbeat_timeout = configuration.get(&o::HEARTBEAT_TIMEOUT);
         let template = WorkerTemplate {
             resource_manager: resource_manager_address.clone(),
@@ -164,7 +165,7 @@ impl EmbeddedCluster {
 
         let mut options = heddle_dispatcher::Options::new(
             Address("embedded:dispatcher".into()),
-            (resource_manager_address, resource_manager_id),
+            resource_manager_address,
             worker.slot,
         );
         options.job_master.slot_request_timeout = configuration.get(&o::SLOT_REQUEST_TIMEOUT);
@@ -173,7 +174,7 @@ impl EmbeddedCluster {
         options.job_master.heartbeat_timeout = heartbeat_timeout;
         options.job_master.cancellation_timeout = configuration.get(&o::CANCELLATION_TIMEOUT);
         options.max_finished_jobs = configuration.get(&o::FINISHED_JOBS).get() as usize;
-        let ha = Services::embedded(rand::random());
+        let ha = Services::embedded(session);
         let (service, gateway) = heddle_dispatcher::Service::new(options, rpc, ha, blobs);
         let dispatcher = Role::start("dispatcher", |stop| service.run(stop));
 

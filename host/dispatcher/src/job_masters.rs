@@ -4,7 +4,7 @@
 //! the job's result.
 
 use crate::options::Options;
-use heddle_model::id::JobMasterId;
+use heddle_model::id::{JobMasterId, ResourceManagerId};
 use heddle_model::job_graph::JobGraph;
 use heddle_rpc::{Address, JobMasterGateway, JobResult, RpcService};
 use std::future::Future;
@@ -23,7 +23,15 @@ pub struct JobMaster {
 }
 
 pub trait JobMasters: Send {
-    fn create(&self, job: JobGraph, id: JobMasterId, address: Address) -> JobMaster;
+    /// `resource_manager` is the token of the one that leads with the
+    /// dispatcher.
+    fn create(
+        &self,
+        job: JobGraph,
+        id: JobMasterId,
+        address: Address,
+        resource_manager: ResourceManagerId,
+    ) -> JobMaster;
 }
 
 /// Job masters that run in the dispatcher's process.
@@ -39,9 +47,15 @@ impl LocalJobMasters {
 }
 
 impl JobMasters for LocalJobMasters {
-    fn create(&self, job: JobGraph, id: JobMasterId, address: Address) -> JobMaster {
+    fn create(
+        &self,
+        job: JobGraph,
+        id: JobMasterId,
+        address: Address,
+        resource_manager: ResourceManagerId,
+    ) -> JobMaster {
         let given = &self.options.job_master;
-        let resource_manager = (self.options.resource_manager.clone(), self.options.resource_manager_id);
+        let resource_manager = (self.options.resource_manager.clone(), resource_manager);
         let options = heddle_job_master::Options {
             slot_request_timeout: given.slot_request_timeout,
             slot_idle_timeout: given.slot_idle_timeout,

@@ -5,6 +5,7 @@
 //! has ended, and first takes up what the former left. Does not know slots,
 //! workers or how a job is run.
 
+mod archive;
 mod finished;
 mod job_masters;
 mod jobs;

@@ -1,8 +1,8 @@
 //! What a dispatcher is given, with Flink's defaults.
 
-use heddle_model::id::ResourceManagerId;
 use heddle_model::memory::ResourceProfile;
 use heddle_rpc::Address;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// What every job master is given.
@@ -38,13 +38,23 @@ impl Default for JobMasterOptions {
 pub struct Options {
     /// Where it listens.
     pub address: Address,
+    /// Its fencing token is the session of the dispatcher: one election
+    /// decides for both.
     pub resource_manager: Address,
-    pub resource_manager_id: ResourceManagerId,
     /// What each slot of a job must offer.
     pub slot_profile: ResourceProfile,
     pub job_master: JobMasterOptions,
     /// `jobstore.max-capacity`: finished jobs that stay readable.
     pub max_finished_jobs: usize,
+    /// `jobstore.expiration-time`.
+    pub finished_job_lifetime: Duration,
+    /// `jobstore.cache-size`: bytes of finished jobs in memory.
+    pub finished_job_cache: u64,
+    /// Where finished jobs are that do not fit into memory. Without it, they
+    /// are gone.
+    pub finished_job_folder: Option<PathBuf>,
+    /// `jobmanager.archive.fs.dir`: where finished jobs are archived.
+    pub archive_folder: Option<PathBuf>,
     /// How long a call to a job master may take.
     pub rpc_timeout: Duration,
     /// `cleanup-strategy.exponential-delay.initial-backoff` and `.max-backoff`:
@@ -57,18 +67,17 @@ pub struct Options {
 }
 
 impl Options {
-    pub fn new(
-        address: Address,
-        resource_manager: (Address, ResourceManagerId),
-        slot_profile: ResourceProfile,
-    ) -> Self {
+    pub fn new(address: Address, resource_manager: Address, slot_profile: ResourceProfile) -> Self {
         Self {
             address,
-            resource_manager: resource_manager.0,
-            resource_manager_id: resource_manager.1,
+            resource_manager,
             slot_profile,
             job_master: JobMasterOptions::default(),
             max_finished_jobs: 1000,
+            finished_job_lifetime: Duration::from_secs(3600),
+            finished_job_cache: 50 << 20,
+            finished_job_folder: None,
+            archive_folder: None,
             rpc_timeout: Duration::from_secs(10),
             clean_up_backoff: (Duration::from_secs(1), Duration::from_secs(3600)),
             upload_lifetime: Duration::from_secs(3600),

@@ -2,7 +2,9 @@
 //! it, recovers. Each step may be repeated.
 
 use heddle_blob::BlobServer;
-use heddle_ha::{Error, JobGraphStore, JobResultEntry, JobResultStore, ResultState};
+use heddle_ha::{
+    BlobStore, Error, JobGraphStore, JobGraphs, JobResultEntry, JobResultStore, ResultState, Unreadable,
+};
 use heddle_model::failure::{ErrorCode, Failure};
 use heddle_model::id::JobId;
 use heddle_model::job_graph::JobGraph;
@@ -18,6 +20,8 @@ pub(crate) struct Persistence {
     pub(crate) job_graphs: Arc<dyn JobGraphStore>,
     pub(crate) job_results: Arc<dyn JobResultStore>,
     pub(crate) blobs: BlobServer,
+    /// Copies that a new leader's blob server gets back.
+    pub(crate) blob_copies: Arc<dyn BlobStore>,
     /// First and longest pause between two tries.
     pub(crate) backoff: (Duration, Duration),
     /// How long a blob without a job stays.
@@ -26,8 +30,12 @@ pub(crate) struct Persistence {
 
 /// What a former leader left.
 pub(crate) struct Recovered {
+    /// Ended and cleaned up, the latest last.
+    pub(crate) clean: Vec<JobResultEntry>,
     pub(crate) dirty: Vec<JobResultEntry>,
     pub(crate) graphs: Vec<JobGraph>,
+    /// Jobs whose graph cannot be read any more.
+    pub(crate) unreadable: Vec<Unreadable>,
 }
 
 impl Persistence {
@@ -36,19 +44,33 @@ impl Persistence {
         let job_id = job.job_id;
         let storage = |error: Error| {
             let message = format!("job `{}` ({job_id}) could not be stored: {error}", job.name);
-            Failure::new(ErrorCode::Internal, message)
+            Failure::new(ErrorCode::HighAvailability, message)
         };
         if self.job_results.state(job_id).await.map_err(storage)? != ResultState::Absent {
             return Err(crate::submission::already_finished(job_id));
         }
         self.blobs.retain(job_id, job.component).await?;
-        if let Err(error) = self.job_graphs.put(job).await {
+        let stored = match self.copy_component(job).await {
+            Ok(()) => self.job_graphs.put(job).await.map_err(storage),
+            Err(failure) => Err(failure),
+        };
+        if stored.is_err() {
             if let Err(error) = self.blobs.release(job_id).await {
                 warn!(job = %job_id, %error, "the blobs of a job that was not stored stay");
             }
-            return Err(storage(error));
+            if let Err(error) = self.blob_copies.remove(job_id).await {
+                warn!(job = %job_id, %error, "the copies of blobs of a job that was not stored stay");
+            }
         }
-        Ok(())
+        stored
+    }
+
+    async fn copy_component(&self, job: &JobGraph) -> Result<(), Failure> {
+        let file = self.blobs.get_path(job.component).await?;
+        self.blob_copies.put(job.job_id, job.component, &file).await.map_err(|error| {
+            let message = format!("job `{}` ({}) could not be stored: {error}", job.name, job.job_id);
+            Failure::new(ErrorCode::HighAvailability, message)
+        })
     }
 
     /// Absent → dirty; tries again until it is done. False if stopped before.
@@ -69,6 +91,7 @@ impl Persistence {
                 let this = self.clone();
                 async move {
                     this.job_graphs.remove(job_id).await.map_err(|e| e.to_string())?;
+                    this.blob_copies.remove(job_id).await.map_err(|e| e.to_string())?;
                     this.blobs.release(job_id).await.map_err(|e| Failure::from(e).message)?;
                     this.job_results.mark_clean(job_id).await.map_err(|e| e.to_string())
                 }
@@ -103,23 +126,46 @@ impl Persistence {
     }
 
     /// Dirty results first, then the graphs of jobs that have none.
-    pub(crate) async fn recover(&self) -> Result<Recovered, Error> {
+    pub(crate) async fn recover(&self, max_finished_jobs: usize) -> Result<Recovered, Error> {
         let dirty = self.job_results.dirty().await?;
-        let ended: BTreeSet<JobId> = dirty.iter().map(|entry| entry.job_id).collect();
-        let mut graphs = self.job_graphs.list().await?;
+        let mut clean = self.job_results.clean(max_finished_jobs).await?;
+        clean.reverse();
+        let ended: BTreeSet<JobId> = dirty.iter().chain(&clean).map(|entry| entry.job_id).collect();
+        let JobGraphs { mut graphs, mut unreadable } = self.job_graphs.list().await?;
         graphs.retain(|graph| !ended.contains(&graph.job_id));
+        unreadable.retain(|graph| !ended.contains(&graph.job_id));
         for graph in &graphs {
             self.retain(graph).await;
         }
-        Ok(Recovered { dirty, graphs })
+        Ok(Recovered { clean, dirty, graphs, unreadable })
     }
 
+    /// Has the blob server hold the component of a recovered job.
     async fn retain(&self, graph: &JobGraph) {
         // Without its component the job fails when it is deployed, and says so;
         // the other jobs are not to suffer.
+        if !self.blobs.contains(graph.component)
+            && let Err(failure) = self.fetch_copy(graph).await
+        {
+            warn!(job = %graph.job_id, %failure, "the copy of a recovered job's component cannot be used");
+        }
         if let Err(error) = self.blobs.retain(graph.job_id, graph.component).await {
             warn!(job = %graph.job_id, %error, "the component of a recovered job is missing");
         }
+    }
+
+    async fn fetch_copy(&self, graph: &JobGraph) -> Result<(), Failure> {
+        let failed = |reason: String| Failure::new(ErrorCode::HighAvailability, reason);
+        let copy = self.blob_copies.get(graph.job_id, graph.component).await;
+        let Some(path) = copy.map_err(|error| failed(error.to_string()))? else { return Ok(()) };
+        let file = tokio::fs::File::open(&path)
+            .await
+            .map_err(|error| failed(format!("{} cannot be opened: {error}", path.display())))?;
+        let key = self.blobs.put_from(file.into_std().await).await?;
+        if key != graph.component {
+            return Err(failed(format!("{} is damaged: its checksum is {key}", path.display())));
+        }
+        Ok(())
     }
 
     pub(crate) async fn sweep_uploads(&self) {

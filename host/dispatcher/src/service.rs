@@ -1,7 +1,11 @@
-//! The dispatcher's loop: leadership, messages, ends of jobs and of stored
-//! steps.
+//! The dispatcher's loop: leadership, messages, submissions. What clients ask
+//! of jobs is in `asked`, how jobs end in `ended`.
 
-use crate::finished::{FinishedJob, FinishedJobs};
+mod asked;
+mod ended;
+
+use crate::archive::Archive;
+use crate::finished::{FinishedJobs, Kept, Limits};
 use crate::job_masters::{JobMaster, JobMasters, LocalJobMasters};
 use crate::jobs::{Job, Phase};
 use crate::leadership::{self, State};
@@ -9,12 +13,11 @@ use crate::message::{Command, Handle, MAX_WAITING_MESSAGES, Reply};
 use crate::persistence::{Persistence, Recovered};
 use crate::{Error, Options, submission};
 use heddle_blob::BlobServer;
-use heddle_ha::{JobResultEntry, LeaderElection, Leadership, Services};
+use heddle_ha::{LeaderElection, Leadership, Services};
 use heddle_model::failure::{ErrorCode, Failure};
-use heddle_model::id::{JobId, JobMasterId};
+use heddle_model::id::{JobId, JobMasterId, ResourceManagerId};
 use heddle_model::job_graph::JobGraph;
-use heddle_model::job_status::JobStatus;
-use heddle_rpc::{Address, JobDetails, JobMasterGateway, JobResult, RpcService};
+use heddle_rpc::{Address, JobResult, RpcService};
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::sync::Arc;
@@ -29,8 +32,9 @@ use tracing::{error, info, warn};
 enum Done {
     Recovered(Result<Recovered, heddle_ha::Error>),
     TakenIn(Box<JobGraph>, Result<(), Failure>),
-    /// The job's last details, and whether its result is stored.
-    ResultStored(Box<FinishedJob>, bool),
+    /// The result outlives this leader from now on.
+    ResultStored(Kept),
+    ResultNotStored(JobId),
     CleanedUp,
     Answered,
 }
@@ -55,6 +59,7 @@ pub struct Service {
     state: State,
     jobs: BTreeMap<JobId, Job>,
     finished: FinishedJobs,
+    archive: Archive,
     masters: JoinSet<JobResult>,
     job_of_task: HashMap<Id, JobId>,
     /// Steps that the end of the leader process waits for.
@@ -91,11 +96,20 @@ impl Service {
             job_graphs: ha.job_graphs,
             job_results: ha.job_results,
             blobs,
+            blob_copies: ha.blobs,
             backoff: options.clean_up_backoff,
             upload_lifetime: options.upload_lifetime,
         };
         let service = Self {
-            finished: FinishedJobs::new(options.max_finished_jobs),
+            finished: FinishedJobs::new(Limits {
+                capacity: options.max_finished_jobs,
+                expiration: options.finished_job_lifetime,
+                cache_size: options.finished_job_cache,
+            }),
+            archive: Archive {
+                store: options.finished_job_folder.clone(),
+                archive: options.archive_folder.clone(),
+            },
             options,
             rpc,
             commands,
@@ -123,7 +137,8 @@ impl Service {
     }
 
     async fn lead(&mut self, shutdown: CancellationToken) -> Result<(), Error> {
-        let mut sweep = tokio::time::interval(self.options.upload_lifetime.max(Duration::from_secs(1)));
+        let shortest = self.options.upload_lifetime.min(self.options.finished_job_lifetime);
+        let mut sweep = tokio::time::interval(shortest.max(Duration::from_secs(1)));
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut ending = false;
         while !(ending && self.state == State::Idle) {
@@ -157,6 +172,8 @@ impl Service {
                 Event::Done(Err(error)) if error.is_cancelled() => {}
                 Event::Done(Err(error)) => error!(%error, "a step of the dispatcher panicked"),
                 Event::Sweep => {
+                    let expired = self.finished.expire(Instant::now());
+                    self.remove_finished(expired);
                     let persistence = self.persistence.clone();
                     self.steps.spawn(async move {
                         persistence.sweep_uploads().await;
@@ -182,8 +199,8 @@ impl Service {
             Some(leadership::Command::Recover { session }) => {
                 info!(session = %format_args!("{session:032x}"), "leadership granted, recovering");
                 self.stop = CancellationToken::new();
-                let persistence = self.persistence.clone();
-                self.steps.spawn(async move { Done::Recovered(persistence.recover().await) });
+                let (persistence, most) = (self.persistence.clone(), self.options.max_finished_jobs);
+                self.steps.spawn(async move { Done::Recovered(persistence.recover(most).await) });
             }
             Some(leadership::Command::Serve { session }) => {
                 if let Err(error) = self.election.confirm(session, &self.options.address.0).await {
@@ -222,27 +239,24 @@ impl Service {
             Command::Submit(job, reply) => self.submit(*job, reply),
             Command::List(reply) => self.list(reply),
             Command::Details(job_id, reply) => self.details(job_id, reply),
-            Command::Result(job_id, reply) => match self.jobs.get_mut(&job_id) {
-                Some(job) => job.wait_for_result(reply),
-                None => {
-                    let known = self.finished.get(job_id).map(|job| job.result.clone());
-                    let _ = reply.send(known.ok_or_else(|| self.unknown(job_id).into()));
-                }
-            },
+            Command::Result(job_id, reply) => self.result(job_id, reply),
             Command::Cancel(job_id, reply) => self.cancel(job_id, reply),
         }
     }
 
-    fn unknown(&self, job_id: JobId) -> Failure {
-        let finished = self.finished.iter().map(|job| job.result.job_id);
-        submission::unknown_job(job_id, self.jobs.keys().copied().chain(finished))
+    /// Of the leadership that runs, or starts; 0 without one.
+    fn session(&self) -> u128 {
+        match self.state {
+            State::Created { session } | State::Running { session } => session,
+            State::Idle | State::Stopping { .. } => 0,
+        }
     }
 
     fn submit(&mut self, job: JobGraph, reply: Reply<JobId>) {
         let job_id = job.job_id;
         let refused = if self.jobs.contains_key(&job_id) {
             Err(submission::duplicate(job_id))
-        } else if self.finished.get(job_id).is_some() {
+        } else if self.finished.overview(job_id).is_some() {
             Err(submission::already_finished(job_id))
         } else {
             submission::check(&job)
@@ -285,8 +299,10 @@ impl Service {
         let job_id = graph.job_id;
         let id = JobMasterId::from_bits(rand::random());
         let address = Address(format!("{}/jobmanager/{job_id}", self.options.address));
+        let resource_manager = ResourceManagerId(self.session());
         let job = self.jobs.entry(job_id).or_insert_with(|| Job::recovered(graph.name.clone(), now_ms()));
-        let JobMaster { gateway, run } = self.job_masters.create(graph, id, address.clone());
+        let JobMaster { gateway, run } =
+            self.job_masters.create(graph, id, address.clone(), resource_manager);
         let task = self.masters.spawn(run(self.stop.child_token()));
         self.job_of_task.insert(task.id(), job_id);
         job.phase = Phase::Running { gateway: gateway.clone(), id, address };
@@ -301,220 +317,6 @@ impl Service {
             });
         }
     }
-
-    fn job_ended(&mut self, ended: Result<(Id, JobResult), JoinError>) {
-        let (task, outcome) = match ended {
-            Ok((task, result)) => (task, Ok(result)),
-            Err(error) => (error.id(), Err(error)),
-        };
-        let Some(job_id) = self.job_of_task.remove(&task) else { return };
-        let Some(job) = self.jobs.get_mut(&job_id) else { return };
-        let result = match outcome {
-            Ok(result) => result,
-            // Dropped after the stop's time-out: suspended, as the others.
-            Err(error) if error.is_cancelled() => return,
-            Err(error) => {
-                let reason = panic_message(error);
-                error!(job = %job_id, reason, "a job master panicked");
-                let message = format!("the job master of `{}` panicked: {reason}", job.name);
-                let result =
-                    job.result(job_id, JobStatus::Failed, Some(Failure::new(ErrorCode::Internal, message)));
-                self.bury_job_master(job_id);
-                result
-            }
-        };
-        let Some(job) = self.jobs.get_mut(&job_id) else { return };
-        if !result.status.is_globally_terminal() {
-            info!(job = %job_id, status = %result.status, "job suspended");
-            if let Some(job) = self.jobs.remove(&job_id) {
-                job.answer_waiters(&result);
-            }
-            return;
-        }
-        info!(job = %job_id, status = %result.status, runtime_ms = result.runtime_ms, "job ended");
-        let known = job.details(job_id, &result);
-        let last = match &job.phase {
-            Phase::Running { gateway, id, .. } => Some((gateway.clone(), *id)),
-            Phase::Submitting { .. } | Phase::Ending => None,
-        };
-        let entry = JobResultEntry {
-            job_id,
-            job_name: job.name.clone(),
-            status: result.status,
-            failure: result.failure.clone(),
-            start_time_ms: job.start_time_ms,
-            runtime_ms: result.runtime_ms,
-            accumulators: result.accumulators.clone(),
-        };
-        job.phase = Phase::Ending;
-        let (persistence, stop) = (self.persistence.clone(), self.stop.clone());
-        let limit = self.options.rpc_timeout;
-        self.steps.spawn(async move {
-            let details = match last {
-                Some((gateway, id)) => bounded(limit, gateway.request_job(id)).await.unwrap_or(known),
-                None => known,
-            };
-            let stored = persistence.store_result(entry, &stop).await;
-            Done::ResultStored(Box::new(FinishedJob { details, result }), stored)
-        });
-    }
-
-    /// After a panic: nobody else tells the resource manager, and nothing
-    /// answers at the address.
-    fn bury_job_master(&mut self, job_id: JobId) {
-        if let Some(Phase::Running { address, .. }) = self.jobs.get(&job_id).map(|job| &job.phase) {
-            self.rpc.stop_serving(address);
-        }
-        let (rpc, limit) = (self.rpc.clone(), self.options.rpc_timeout);
-        let (address, token) = (self.options.resource_manager.clone(), self.options.resource_manager_id);
-        self.steps.spawn(async move {
-            let told = async { rpc.resource_manager(&address)?.disconnect_job_master(token, job_id).await };
-            if let Err(error) = bounded(limit, told).await {
-                warn!(job = %job_id, %error, "the resource manager was not told of the job master's end");
-            }
-            Done::Answered
-        });
-    }
-
-    async fn done(&mut self, done: Done) -> Result<(), Error> {
-        match done {
-            Done::Recovered(Ok(recovered)) => self.recovered(recovered).await,
-            Done::Recovered(Err(error)) => {
-                error!(%error, "the jobs of the former leader could not be recovered");
-                self.stop.cancel();
-                return Err(Error::Recovery(error));
-            }
-            Done::TakenIn(graph, outcome) => self.taken_in(*graph, outcome),
-            Done::ResultStored(job, stored) => {
-                let job_id = job.result.job_id;
-                let ended = self.jobs.remove(&job_id);
-                if !stored {
-                    // The next leader runs the job again.
-                    if let Some(ended) = ended {
-                        ended.suspended(job_id);
-                    }
-                    return Ok(());
-                }
-                if let Some(ended) = ended {
-                    ended.answer_waiters(&job.result);
-                }
-                self.finished.insert(*job);
-                self.clean_up(job_id);
-            }
-            Done::CleanedUp | Done::Answered => {}
-        }
-        Ok(())
-    }
-
-    fn clean_up(&mut self, job_id: JobId) {
-        let (persistence, stop) = (self.persistence.clone(), self.stop.clone());
-        self.steps.spawn(async move {
-            persistence.clean_up(job_id, &stop).await;
-            Done::CleanedUp
-        });
-    }
-
-    async fn recovered(&mut self, recovered: Recovered) {
-        if !matches!(self.state, State::Created { .. }) {
-            return;
-        }
-        for entry in recovered.dirty {
-            info!(job = %entry.job_id, status = %entry.status, "cleaning up after a job of the former leader");
-            let job_id = entry.job_id;
-            if self.finished.get(job_id).is_none() {
-                self.finished.insert(finished_of(entry));
-            }
-            self.clean_up(job_id);
-        }
-        for graph in recovered.graphs {
-            info!(job = %graph.job_id, name = graph.name, "recovering a job");
-            self.start_job(graph);
-        }
-        self.leadership(leadership::Input::Recovered).await;
-    }
-
-    fn list(&mut self, reply: Reply<Vec<heddle_rpc::JobOverview>>) {
-        let mut jobs: Vec<_> = self.finished.iter().map(|job| job.details.overview.clone()).collect();
-        let mut asked: JoinSet<heddle_rpc::JobOverview> = JoinSet::new();
-        for (job_id, job) in &self.jobs {
-            let known = job.overview(*job_id);
-            let Phase::Running { gateway, id, .. } = &job.phase else {
-                jobs.push(known);
-                continue;
-            };
-            let (gateway, id, limit) = (gateway.clone(), *id, self.options.rpc_timeout);
-            asked.spawn(async move {
-                match bounded(limit, gateway.request_job(id)).await {
-                    Ok(details) => details.overview,
-                    Err(_) => known,
-                }
-            });
-        }
-        self.steps.spawn(async move {
-            while let Some(answer) = asked.join_next().await {
-                jobs.extend(answer.ok());
-            }
-            jobs.sort_by_key(|job| (job.start_time_ms, job.job_id));
-            let _ = reply.send(Ok(jobs));
-            Done::Answered
-        });
-    }
-
-    fn details(&mut self, job_id: JobId, reply: Reply<JobDetails>) {
-        let Some(job) = self.jobs.get(&job_id) else {
-            let known = self.finished.get(job_id).map(|job| job.details.clone());
-            let _ = reply.send(known.ok_or_else(|| self.unknown(job_id).into()));
-            return;
-        };
-        let known = job.details_without_master(job_id);
-        let Phase::Running { gateway, id, .. } = &job.phase else {
-            let _ = reply.send(Ok(known));
-            return;
-        };
-        let (gateway, id, limit) = (gateway.clone(), *id, self.options.rpc_timeout);
-        self.steps.spawn(async move {
-            let _ = reply.send(Ok(ask(limit, gateway, id, known).await));
-            Done::Answered
-        });
-    }
-
-    fn cancel(&mut self, job_id: JobId, reply: Reply<()>) {
-        let Some(job) = self.jobs.get_mut(&job_id) else {
-            let _ = reply.send(match self.finished.get(job_id).map(|job| job.result.status) {
-                Some(JobStatus::Canceled) => Ok(()),
-                Some(status) => Err(submission::not_cancellable(job_id, status).into()),
-                None => Err(self.unknown(job_id).into()),
-            });
-            return;
-        };
-        match &job.phase {
-            Phase::Submitting { .. } => {
-                job.cancel_when_running = true;
-                let _ = reply.send(Ok(()));
-            }
-            Phase::Ending => {
-                let _ = reply.send(Ok(()));
-            }
-            Phase::Running { gateway, id, .. } => {
-                info!(job = %job_id, "cancelling a job");
-                let (gateway, id, limit) = (gateway.clone(), *id, self.options.rpc_timeout);
-                self.steps.spawn(async move {
-                    let _ = reply.send(bounded(limit, gateway.cancel(id)).await);
-                    Done::Answered
-                });
-            }
-        }
-    }
-}
-
-/// What the job master says, or what is known without it.
-async fn ask(
-    limit: Duration,
-    gateway: Arc<dyn JobMasterGateway>,
-    id: JobMasterId,
-    known: JobDetails,
-) -> JobDetails {
-    bounded(limit, gateway.request_job(id)).await.unwrap_or(known)
 }
 
 /// A call that takes too long counts as failed.
@@ -526,44 +328,6 @@ async fn bounded<T>(
         let message = format!("a call was not answered within {} s", limit.as_secs_f64());
         Err(Failure::new(ErrorCode::Internal, message).into())
     })
-}
-
-fn finished_of(entry: JobResultEntry) -> FinishedJob {
-    let overview = heddle_rpc::JobOverview {
-        job_id: entry.job_id,
-        name: entry.job_name,
-        status: entry.status,
-        start_time_ms: entry.start_time_ms,
-        end_time_ms: Some(entry.start_time_ms + entry.runtime_ms),
-    };
-    let details = JobDetails {
-        overview,
-        restarts: 0,
-        vertices: Vec::new(),
-        accumulators: entry.accumulators.clone(),
-        failure: entry.failure.clone(),
-    };
-    let result = JobResult {
-        job_id: entry.job_id,
-        status: entry.status,
-        failure: entry.failure,
-        runtime_ms: entry.runtime_ms,
-        first_record_ms: None,
-        accumulators: entry.accumulators,
-        collected: BTreeMap::new(),
-    };
-    FinishedJob { details, result }
-}
-
-fn panic_message(error: JoinError) -> String {
-    match error.try_into_panic() {
-        Ok(panic) => panic
-            .downcast_ref::<String>()
-            .cloned()
-            .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
-            .unwrap_or_else(|| "without a message".to_owned()),
-        Err(error) => error.to_string(),
-    }
 }
 
 pub(crate) fn now_ms() -> u64 {

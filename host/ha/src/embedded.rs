@@ -1,11 +1,15 @@
 //! The stores and the election of a cluster that lives in one process: in
 //! memory, gone with the process.
 
-use crate::{Error, JobGraphStore, JobResultEntry, JobResultStore, LeaderElection, Leadership, ResultState};
+use crate::{
+    BlobStore, Error, JobGraphStore, JobGraphs, JobResultEntry, JobResultStore, LeaderElection, Leadership,
+    ResultState,
+};
 use async_trait::async_trait;
-use heddle_model::id::JobId;
+use heddle_model::id::{BlobKey, JobId};
 use heddle_model::job_graph::JobGraph;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Most clean results that are remembered to refuse a second submission; the
@@ -34,8 +38,8 @@ impl JobGraphStore for EmbeddedJobGraphStore {
         Ok(())
     }
 
-    async fn list(&self) -> Result<Vec<JobGraph>, Error> {
-        Ok(lock(&self.graphs).values().cloned().collect())
+    async fn list(&self) -> Result<JobGraphs, Error> {
+        Ok(JobGraphs { graphs: lock(&self.graphs).values().cloned().collect(), unreadable: Vec::new() })
     }
 }
 
@@ -110,6 +114,30 @@ impl JobResultStore for EmbeddedJobResultStore {
 
     async fn dirty(&self) -> Result<Vec<JobResultEntry>, Error> {
         Ok(lock(&self.results).dirty.values().cloned().collect())
+    }
+
+    /// Their content is not kept: nobody restarts what lives in memory.
+    async fn clean(&self, _most: usize) -> Result<Vec<JobResultEntry>, Error> {
+        Ok(Vec::new())
+    }
+}
+
+/// Keeps nothing: the blob server lives as long as the jobs do.
+#[derive(Debug, Default)]
+pub struct EmbeddedBlobStore;
+
+#[async_trait]
+impl BlobStore for EmbeddedBlobStore {
+    async fn put(&self, _job_id: JobId, _key: BlobKey, _file: &Path) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn get(&self, _job_id: JobId, _key: BlobKey) -> Result<Option<PathBuf>, Error> {
+        Ok(None)
+    }
+
+    async fn remove(&self, _job_id: JobId) -> Result<(), Error> {
+        Ok(())
     }
 }
 

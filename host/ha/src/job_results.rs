@@ -54,6 +54,9 @@ pub struct JobResultEntry {
     pub start_time_ms: u64,
     pub runtime_ms: u64,
     pub accumulators: BTreeMap<String, i64>,
+    /// What `collect` sinks gathered: a client that reconnects gets it.
+    #[serde(default)]
+    pub collected: BTreeMap<String, Vec<String>>,
 }
 
 #[async_trait]
@@ -66,4 +69,7 @@ pub trait JobResultStore: Send + Sync {
     async fn state(&self, job_id: JobId) -> Result<ResultState, Error>;
     /// Results whose clean-up is not done, ordered by job id.
     async fn dirty(&self) -> Result<Vec<JobResultEntry>, Error>;
+    /// Results whose clean-up is done, the latest first, as far as they are
+    /// kept; not more than `most`.
+    async fn clean(&self, most: usize) -> Result<Vec<JobResultEntry>, Error>;
 }

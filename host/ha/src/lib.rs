@@ -1,18 +1,21 @@
 //! What must outlive a leader, and how a leader comes to be: the store of job
 //! graphs, the store of job results, leader election.
 //!
-//! Traits with the embedded implementation (in memory, leadership at once).
-//! Files and ZooKeeper stand behind the same traits. Nothing here knows what a
+//! Traits with two implementations: embedded (in memory, leadership at once)
+//! and [`files`] (a folder, leadership by a lock). Nothing here knows what a
 //! dispatcher does with them.
 
+mod blobs;
 mod election;
 mod embedded;
+pub mod files;
 mod job_graphs;
 mod job_results;
 
+pub use blobs::BlobStore;
 pub use election::{LeaderElection, Leadership};
-pub use embedded::{EmbeddedElection, EmbeddedJobGraphStore, EmbeddedJobResultStore};
-pub use job_graphs::JobGraphStore;
+pub use embedded::{EmbeddedBlobStore, EmbeddedElection, EmbeddedJobGraphStore, EmbeddedJobResultStore};
+pub use job_graphs::{JobGraphStore, JobGraphs, Unreadable};
 pub use job_results::{JobResultEntry, JobResultStore, ResultState};
 
 use std::sync::Arc;
@@ -35,6 +38,7 @@ pub enum Error {
 pub struct Services {
     pub job_graphs: Arc<dyn JobGraphStore>,
     pub job_results: Arc<dyn JobResultStore>,
+    pub blobs: Arc<dyn BlobStore>,
     pub dispatcher_election: Box<dyn LeaderElection>,
 }
 
@@ -44,6 +48,7 @@ impl Services {
         Self {
             job_graphs: Arc::new(EmbeddedJobGraphStore::default()),
             job_results: Arc::new(EmbeddedJobResultStore::default()),
+            blobs: Arc::new(EmbeddedBlobStore),
             dispatcher_election: Box::new(EmbeddedElection::new(session)),
         }
     }

@@ -27,6 +27,7 @@ fn entry(bits: u128) -> JobResultEntry {
         start_time_ms: 1,
         runtime_ms: 2,
         accumulators: BTreeMap::new(),
+        collected: BTreeMap::new(),
     }
 }
 
@@ -38,7 +39,7 @@ async fn graphs_are_listed_in_order_and_removed_twice_without_error() {
     }
     store.remove(JobId(2)).await.unwrap();
     store.remove(JobId(2)).await.unwrap();
-    let ids: Vec<_> = store.list().await.unwrap().iter().map(|g| g.job_id).collect();
+    let ids: Vec<_> = store.list().await.unwrap().graphs.iter().map(|g| g.job_id).collect();
     assert_eq!(ids, [JobId(1), JobId(3)]);
 }
 

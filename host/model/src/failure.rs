@@ -96,6 +96,8 @@ codes! {
     NoSuchJob = "H3102", User, false;
     /// Storing or fetching a blob failed.
     Blob = "H3201", External, true;
+    /// The high-availability storage failed, or what it holds is damaged.
+    HighAvailability = "H3401", External, true;
     /// A defect of Heddle.
     Internal = "H9001", Internal, true;
 }

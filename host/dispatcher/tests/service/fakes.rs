@@ -5,8 +5,8 @@ use async_trait::async_trait;
 use heddle_blob::{BlobServer, ServerOptions};
 use heddle_dispatcher::{Error as ServiceError, Handle, JobMaster, JobMasters, Options, Service};
 use heddle_ha::{
-    EmbeddedJobGraphStore, EmbeddedJobResultStore, Error as HaError, JobGraphStore, JobResultEntry,
-    JobResultStore, LeaderElection, Leadership, ResultState, Services,
+    EmbeddedJobGraphStore, EmbeddedJobResultStore, Error as HaError, JobGraphStore, JobGraphs,
+    JobResultEntry, JobResultStore, LeaderElection, Leadership, ResultState, Services, Unreadable,
 };
 use heddle_model::failure::Failure;
 use heddle_model::id::{
@@ -201,7 +201,7 @@ struct Masters {
 }
 
 impl JobMasters for Masters {
-    fn create(&self, job: JobGraph, id: JobMasterId, _address: Address) -> JobMaster {
+    fn create(&self, job: JobGraph, id: JobMasterId, _address: Address, _: ResourceManagerId) -> JobMaster {
         let (end, mut ended) = watch::channel(None);
         let behaviour = Arc::new(Behaviour::default());
         let job_id = job.job_id;
@@ -266,6 +266,10 @@ pub struct Stores {
     failures: Mutex<BTreeMap<&'static str, u32>>,
     /// Each `put` of a graph takes a permit.
     pub gate: Semaphore,
+    /// What the next listing of graphs cannot read.
+    pub unreadable: Mutex<Vec<Unreadable>>,
+    /// Results that were cleaned up before, the latest first.
+    pub clean: Mutex<Vec<JobResultEntry>>,
 }
 
 impl Stores {
@@ -288,7 +292,7 @@ impl Stores {
     }
 
     pub async fn graph_ids(&self) -> Vec<JobId> {
-        self.graphs.list().await.unwrap().iter().map(|graph| graph.job_id).collect()
+        self.graphs.list().await.unwrap().graphs.iter().map(|graph| graph.job_id).collect()
     }
 
     pub async fn result_state(&self, job_id: JobId) -> ResultState {
@@ -309,9 +313,11 @@ impl JobGraphStore for SharedStores {
         self.0.check("remove")?;
         self.0.graphs.remove(job_id).await
     }
-    async fn list(&self) -> std::result::Result<Vec<JobGraph>, HaError> {
+    async fn list(&self) -> std::result::Result<JobGraphs, HaError> {
         self.0.check("list")?;
-        self.0.graphs.list().await
+        let mut found = self.0.graphs.list().await?;
+        found.unreadable = std::mem::take(&mut *self.0.unreadable.lock().unwrap());
+        Ok(found)
     }
 }
 
@@ -331,6 +337,9 @@ impl JobResultStore for SharedStores {
     }
     async fn dirty(&self) -> std::result::Result<Vec<JobResultEntry>, HaError> {
         self.0.results.dirty().await
+    }
+    async fn clean(&self, most: usize) -> std::result::Result<Vec<JobResultEntry>, HaError> {
+        Ok(self.0.clean.lock().unwrap().iter().take(most).cloned().collect())
     }
 }
 
@@ -398,6 +407,8 @@ impl Fixture {
             results: EmbeddedJobResultStore::default(),
             failures: Mutex::default(),
             gate: Semaphore::new(1000),
+            unreadable: Mutex::default(),
+            clean: Mutex::default(),
         });
         fill(stores.clone()).await;
         let (election, changes) = mpsc::unbounded_channel();
@@ -405,12 +416,13 @@ impl Fixture {
         let (start, started) = mpsc::unbounded_channel();
         let running = Arc::new(AtomicU32::new(0));
         let address = Address("embedded:dispatcher".into());
-        let resource_manager = (Address("embedded:resourcemanager".into()), ResourceManagerId(1));
+        let resource_manager = Address("embedded:resourcemanager".into());
         let profile = ResourceProfile { task_memory: 1, managed_memory: 1, network_memory: 1 };
         let options = change(Options::new(address.clone(), resource_manager, profile));
         let ha = Services {
             job_graphs: Arc::new(SharedStores(stores.clone())),
             job_results: Arc::new(SharedStores(stores.clone())),
+            blobs: Arc::new(heddle_ha::EmbeddedBlobStore),
             dispatcher_election: Box::new(Election { changes, confirmed: confirm }),
         };
         let masters = Box::new(Masters { started: start, running: running.clone() });

@@ -5,7 +5,7 @@ mod fakes;
 
 use fakes::{Fixture, eventually, graph};
 use heddle_dispatcher::Options;
-use heddle_ha::{JobGraphStore, JobResultEntry, JobResultStore, Leadership, ResultState};
+use heddle_ha::{JobGraphStore, JobResultEntry, JobResultStore, Leadership, ResultState, Unreadable};
 use heddle_model::failure::{ErrorCode, Failure};
 use heddle_model::id::{BlobKey, JobId};
 use heddle_model::job_status::JobStatus;
@@ -232,6 +232,7 @@ fn dirty(job: u128) -> JobResultEntry {
         start_time_ms: 1000,
         runtime_ms: 500,
         accumulators: BTreeMap::new(),
+        collected: BTreeMap::new(),
     }
 }
 
@@ -257,6 +258,86 @@ async fn a_new_leader_cleans_up_dirty_results_and_runs_the_other_jobs() {
     assert_eq!((result.status, result.failure), (JobStatus::Failed, dirty(1).failure));
     assert_eq!(fixture.gateway().list_jobs().await.unwrap().len(), 2);
     assert_eq!(fixture.running_masters(), 1);
+    fixture.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_whose_graph_is_lost_has_failed_and_the_others_run() {
+    let component = BlobKey::of(b"component");
+    let mut fixture = Fixture::prepare(
+        |options| options,
+        |stores| async move {
+            stores.graphs.put(&graph(2, component)).await.unwrap();
+            let reason = "x.json cannot be read: it is empty; it was moved to corrupted/x.json".to_owned();
+            stores.unreadable.lock().unwrap().push(Unreadable { job_id: JobId(1), reason });
+        },
+    )
+    .await;
+    fixture.lead(1).await;
+    assert_eq!(fixture.started().await.job_id, JobId(2));
+    let result = fixture.gateway().request_job_result(JobId(1)).await.unwrap();
+    assert_eq!(result.status, JobStatus::Failed);
+    let failure = result.failure.unwrap();
+    assert_eq!(failure.code, ErrorCode::HighAvailability);
+    assert!(failure.message.contains("it was moved to corrupted/x.json"), "{failure}");
+    eventually(|| async { fixture.stores.result_state(JobId(1)).await == ResultState::Clean }).await;
+    fixture.stop().await;
+}
+
+/// A client whose JobManager was killed right after the end of its job.
+#[tokio::test(start_paused = true)]
+async fn results_that_were_cleaned_up_are_still_readable_under_a_new_leader() {
+    let mut fixture = Fixture::prepare(
+        |options| Options { max_finished_jobs: 2, ..options },
+        |stores| async move {
+            *stores.clean.lock().unwrap() = vec![dirty(3), dirty(2), dirty(1)];
+            // Killed between the result and the removal of the graph.
+            stores.graphs.put(&graph(3, BlobKey::of(b"component"))).await.unwrap();
+        },
+    )
+    .await;
+    fixture.lead(1).await;
+    let listed: Vec<_> = fixture.gateway().list_jobs().await.unwrap().iter().map(|j| j.job_id).collect();
+    assert_eq!(listed, [JobId(2), JobId(3)]);
+    assert_eq!(fixture.status(3).await, JobStatus::Failed);
+    assert_eq!(fixture.running_masters(), 0);
+    fixture.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn finished_jobs_are_read_from_their_files_and_archived() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, archive) = (folder.path().join("store"), folder.path().join("archive"));
+    let options = |options| Options {
+        finished_job_cache: 0,
+        finished_job_folder: Some(store.clone()),
+        archive_folder: Some(archive.clone()),
+        finished_job_lifetime: Duration::from_secs(20),
+        ..options
+    };
+    let mut fixture = Fixture::prepare(options, |_| async {}).await;
+    fixture.lead(1).await;
+    for job in [1, 2] {
+        // The end of the former job may have removed it.
+        fixture.blobs.put(bytes::Bytes::from_static(b"component")).await.unwrap();
+        let master = fixture.submit(job).await;
+        let result = waiting(&fixture, job).await;
+        master.end(JobStatus::Finished);
+        result.await.unwrap().unwrap();
+    }
+    // Of the first, only the file is left.
+    let details = fixture.gateway().request_job(JobId(1)).await.unwrap();
+    assert_eq!((details.overview.status, details.restarts), (JobStatus::Finished, 7));
+    let result = fixture.gateway().request_job_result(JobId(1)).await.unwrap();
+    assert_eq!(result.accumulators["words"], 42);
+    let archived = std::fs::read_to_string(archive.join(JobId(1).to_string())).unwrap();
+    assert!(archived.contains("\"words\": 42"), "{archived}");
+
+    let count = |folder: &std::path::Path| std::fs::read_dir(folder).unwrap().count();
+    assert_eq!(count(&store), 2);
+    eventually(|| async { fixture.gateway().list_jobs().await.unwrap().is_empty() }).await;
+    eventually(|| async { count(&store) == 0 }).await;
+    assert_eq!(count(&archive), 2);
     fixture.stop().await;
 }
 

@@ -1,0 +1,171 @@
+//! The election: who holds the lock of `leader.lock` leads. The kernel lets go
+//! of it when the process ends, however it ends; the others stand by.
+
+use super::folder::{Folder, Found};
+use super::leader::{FILE, KIND, LeaderFile, LeaderInformation};
+use super::{blocking, storage};
+use crate::{Error, LeaderElection, Leadership};
+use async_trait::async_trait;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+const LOCK: &str = "leader.lock";
+
+/// How often a contender says that it still stands by.
+const STANDBY_NOTICE: Duration = Duration::from_secs(60);
+
+/// One contender. Dropping it leaves the election, and the leadership.
+pub struct FileElection {
+    folder: Arc<Folder>,
+    leader: Arc<LeaderFile>,
+    poll_interval: Duration,
+    /// Held while it leads.
+    lock: Option<Arc<File>>,
+    noticed: Option<Instant>,
+}
+
+/// What one look at the folder led to.
+enum Look {
+    Granted {
+        session: u128,
+        lock: File,
+    },
+    /// Another process leads.
+    Taken(Option<LeaderInformation>),
+}
+
+impl FileElection {
+    pub(super) fn new(folder: Arc<Folder>, leader: Arc<LeaderFile>, poll_interval: Duration) -> Self {
+        Self { folder, leader, poll_interval, lock: None, noticed: None }
+    }
+
+    async fn try_to_lead(&mut self) -> Result<Option<u128>, Error> {
+        let (folder, leader) = (self.folder.clone(), self.leader.clone());
+        match blocking(move || look(&folder, &leader)).await? {
+            Look::Granted { session, lock } => {
+                self.lock = Some(Arc::new(lock));
+                self.noticed = None;
+                Ok(Some(session))
+            }
+            Look::Taken(by) => {
+                self.notice(by);
+                Ok(None)
+            }
+        }
+    }
+
+    fn notice(&mut self, by: Option<LeaderInformation>) {
+        if self.noticed.is_some_and(|at| at.elapsed() < STANDBY_NOTICE) {
+            return;
+        }
+        self.noticed = Some(Instant::now());
+        let folder = self.folder.path("").display().to_string();
+        match by {
+            Some(by) => info!(
+                folder,
+                epoch = by.epoch,
+                host = by.host,
+                process = by.process_id,
+                address = by.address.as_deref().unwrap_or("not ready yet"),
+                "another JobManager leads this cluster; standing by"
+            ),
+            None => info!(folder, "another JobManager leads this cluster; standing by"),
+        }
+    }
+
+    /// Whether the lock and the epoch are still this process's.
+    async fn still_leads(&self, lock: Arc<File>) -> Result<bool, Error> {
+        let (folder, leader) = (self.folder.clone(), self.leader.clone());
+        blocking(move || {
+            let path = folder.path(LOCK);
+            let held = lock.metadata().map_err(|error| storage("looking at the lock", &path, &error))?;
+            // Somebody may have removed the file and locked another one.
+            let same = std::fs::metadata(&path)
+                .is_ok_and(|there| (there.dev(), there.ino()) == (held.dev(), held.ino()));
+            match leader.check() {
+                Ok(()) => Ok(same),
+                Err(Error::NotLeader { .. }) => Ok(false),
+                Err(error) => Err(error),
+            }
+        })
+        .await
+    }
+}
+
+fn look(folder: &Folder, leader: &LeaderFile) -> Result<Look, Error> {
+    let path = folder.path(LOCK);
+    let lock = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(|error| storage("opening the lock", &path, &error))?;
+    match lock.try_lock() {
+        Ok(()) => {
+            folder.remove_half_written()?;
+            let session = leader.grant(rand::random())?.0;
+            Ok(Look::Granted { session, lock })
+        }
+        Err(TryLockError::WouldBlock) => Ok(Look::Taken(match folder.read(FILE, KIND)? {
+            Found::Good(by) => Some(by),
+            Found::Nothing | Found::Corrupted(_) => None,
+        })),
+        Err(TryLockError::Error(error)) => Err(storage("locking", &path, &error)),
+    }
+}
+
+#[async_trait]
+impl LeaderElection for FileElection {
+    async fn next(&mut self) -> Leadership {
+        let mut failed = None;
+        loop {
+            match self.lock.clone() {
+                None => match self.try_to_lead().await {
+                    Ok(Some(session)) => return Leadership::Granted { session },
+                    Ok(None) => failed = None,
+                    Err(error) => say_once(&mut failed, error),
+                },
+                Some(lock) => match self.still_leads(lock).await {
+                    Ok(true) => failed = None,
+                    Ok(false) => {
+                        warn!(
+                            folder = %self.folder.path("").display(),
+                            "another leader took over, or the lock was removed; this one leads no longer"
+                        );
+                        self.leader.revoke();
+                        self.lock = None;
+                        return Leadership::Revoked;
+                    }
+                    // Nobody else can have taken over as far as is known.
+                    Err(error) => say_once(&mut failed, error),
+                },
+            }
+            tokio::time::sleep(self.poll_interval).await;
+        }
+    }
+
+    async fn confirm(&mut self, session: u128, address: &str) -> Result<(), Error> {
+        let (leader, address) = (self.leader.clone(), address.to_owned());
+        blocking(move || leader.confirm(session, &address)).await
+    }
+}
+
+impl Drop for FileElection {
+    fn drop(&mut self) {
+        if self.lock.is_some() {
+            self.leader.resign();
+        }
+    }
+}
+
+/// The same trouble is told once, not at each try.
+fn say_once(failed: &mut Option<Error>, error: Error) {
+    if failed.as_ref() != Some(&error) {
+        warn!(%error, "the election does not go on; trying again");
+        *failed = Some(error);
+    }
+}
