@@ -1,25 +1,18 @@
 //! Blobs near the tasks that need them: each is fetched once, whoever asks.
 //!
-//! Knows where blobs come from only as a [`BlobSource`].
+//! Knows where blobs come from only as a [`BlobServerGateway`].
 
 use crate::folder::Folder;
-use crate::server::blocking;
+use crate::transfer::{self, blocking};
 use crate::{DEFAULT_MAX_BLOB_SIZE, Error};
-use async_trait::async_trait;
 use bytes::Bytes;
-use heddle_model::failure::Failure;
 use heddle_model::id::{BlobKey, JobId};
+use heddle_rpc::{BlobContent, BlobServerGateway};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::OnceCell;
-
-/// Where a cache gets what it does not have.
-#[async_trait]
-pub trait BlobSource: Send + Sync {
-    /// The content; the cache verifies it.
-    async fn fetch(&self, key: BlobKey) -> Result<Bytes, Failure>;
-}
+use tracing::warn;
 
 #[derive(Clone, Debug)]
 pub struct CacheOptions {
@@ -48,14 +41,14 @@ struct Entry {
 #[derive(Clone)]
 pub struct BlobCache {
     folder: Arc<Folder>,
-    source: Arc<dyn BlobSource>,
+    source: Arc<dyn BlobServerGateway>,
     entries: Arc<Mutex<BTreeMap<BlobKey, Entry>>>,
 }
 
 impl BlobCache {
     /// Opens the folder and empties it: what an earlier process left there
     /// nobody would release. Blocking, and quick.
-    pub fn open(options: CacheOptions, source: Arc<dyn BlobSource>) -> Result<Self, Error> {
+    pub fn open(options: CacheOptions, source: Arc<dyn BlobServerGateway>) -> Result<Self, Error> {
         let folder = Folder::open(&options.root, options.max_blob_size, false)?;
         for key in folder.keys()? {
             folder.remove(key)?;
@@ -108,14 +101,25 @@ impl BlobCache {
         .await
     }
 
+    /// A transfer that damaged the content is tried once more.
     async fn fetch(&self, key: BlobKey) -> Result<(), Error> {
-        let content = self.source.fetch(key).await.map_err(|source| Error::Fetch { key, source })?;
+        match self.fetch_once(key).await {
+            Err(error) if error.is_corrupted() => {
+                warn!(%key, %error, "a blob arrived corrupted, fetching it again");
+                self.fetch_once(key).await
+            }
+            result => result,
+        }
+    }
+
+    async fn fetch_once(&self, key: BlobKey) -> Result<(), Error> {
+        let content = self.source.get_blob(key).await;
+        let content = content.map_err(|error| Error::Fetch { key, source: transfer::failure(error) })?;
+        // Nothing but the key that was asked for is believed.
+        let content = BlobContent::stream(key, content.size(), content.into_stream());
+        let prepared = transfer::receive(&self.folder, content).await?;
         let cache = self.clone();
         blocking(move || {
-            let prepared = cache.folder.prepare(std::io::Cursor::new(content))?;
-            if prepared.key() != key {
-                return Err(Error::Corrupted { key, actual: prepared.key() });
-            }
             // Under the lock: if all who asked have been released meanwhile,
             // nobody would remove the file.
             let entries = cache.entries();

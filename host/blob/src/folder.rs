@@ -4,12 +4,14 @@
 //! move it off the async threads.
 
 use crate::Error;
+use bytes::Bytes;
 use cap_std::ambient_authority;
-use cap_std::fs::{Dir, OpenOptions};
+use cap_std::fs::{Dir, File, OpenOptions};
 use heddle_model::id::BlobKey;
 use sha2::{Digest, Sha256};
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Files that a crash left half written have this ending.
@@ -48,6 +50,11 @@ impl Folder {
         move |source| Error::Io { operation, folder: self.root.clone(), source }
     }
 
+    /// Longest blob, in bytes.
+    pub(crate) fn limit(&self) -> u64 {
+        self.limit
+    }
+
     pub(crate) fn path(&self, key: BlobKey) -> PathBuf {
         self.root.join(key.to_string())
     }
@@ -68,47 +75,17 @@ impl Folder {
         Ok(keys)
     }
 
-    /// Writes what the reader gives beside the blobs; it is one of them once it
-    /// is published.
-    pub(crate) fn prepare(&self, mut content: impl Read) -> Result<Prepared<'_>, Error> {
-        let number = self.next_temporary.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{}.{number}.{TEMPORARY}", std::process::id());
-        // From here on a failure removes the file.
-        let mut prepared = Prepared { folder: self, name: Some(name.clone()), key: BlobKey([0; 32]) };
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
-        let mut file = self.dir.open_with(&name, &options).map_err(self.failed("creating a blob"))?;
-        let mut hash = Sha256::new();
-        let mut buffer = vec![0; CHUNK];
-        let mut size = 0_u64;
-        loop {
-            let read = match content.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(read) => read,
-                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
-                Err(e) => return Err(self.failed("reading the content of a blob")(e)),
-            };
-            size += read as u64;
-            if size > self.limit {
-                return Err(Error::TooLarge { size, limit: self.limit });
-            }
-            hash.update(&buffer[..read]);
-            file.write_all(&buffer[..read]).map_err(self.failed("writing a blob"))?;
+    fn open_blob(&self, key: BlobKey) -> Result<File, Error> {
+        match self.dir.open(key.to_string()) {
+            Ok(file) => Ok(file),
+            Err(e) if e.kind() == ErrorKind::NotFound => Err(Error::Unknown { key }),
+            Err(e) => Err(self.failed("opening a blob")(e)),
         }
-        if self.durable {
-            file.sync_all().map_err(self.failed("syncing a blob"))?;
-        }
-        prepared.key = BlobKey(hash.finalize().into());
-        Ok(prepared)
     }
 
     /// Gives the content, whose checksum has been verified.
     pub(crate) fn read(&self, key: BlobKey) -> Result<Vec<u8>, Error> {
-        let file = match self.dir.open(key.to_string()) {
-            Ok(file) => file,
-            Err(e) if e.kind() == ErrorKind::NotFound => return Err(Error::Unknown { key }),
-            Err(e) => return Err(self.failed("opening a blob")(e)),
-        };
+        let file = self.open_blob(key)?;
         let mut content = Vec::new();
         // One byte more than allowed shows a file that grew.
         file.take(self.limit + 1).read_to_end(&mut content).map_err(self.failed("reading a blob"))?;
@@ -121,11 +98,7 @@ impl Folder {
 
     /// Verifies the checksum without holding the whole content.
     pub(crate) fn verify(&self, key: BlobKey) -> Result<(), Error> {
-        let mut file = match self.dir.open(key.to_string()) {
-            Ok(file) => file,
-            Err(e) if e.kind() == ErrorKind::NotFound => return Err(Error::Unknown { key }),
-            Err(e) => return Err(self.failed("opening a blob")(e)),
-        };
+        let mut file = self.open_blob(key)?;
         let mut hash = Sha256::new();
         let mut buffer = vec![0; CHUNK];
         loop {
@@ -147,15 +120,67 @@ impl Folder {
     }
 }
 
-/// A blob under a temporary name; dropped unpublished, it is removed.
+/// A blob that is being written beside the others; dropped unpublished, it is
+/// removed.
 #[derive(Debug)]
-pub(crate) struct Prepared<'a> {
-    folder: &'a Folder,
-    name: Option<String>,
-    key: BlobKey,
+pub(crate) struct Writer {
+    file: File,
+    hash: Sha256,
+    size: u64,
+    temporary: Temporary,
 }
 
-impl Prepared<'_> {
+impl Writer {
+    pub(crate) fn create(folder: &Arc<Folder>) -> Result<Self, Error> {
+        let number = folder.next_temporary.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{}.{number}.{TEMPORARY}", std::process::id());
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        let file = folder.dir.open_with(&name, &options).map_err(folder.failed("creating a blob"))?;
+        let temporary = Temporary { folder: Arc::clone(folder), name: Some(name) };
+        Ok(Self { file, hash: Sha256::new(), size: 0, temporary })
+    }
+
+    pub(crate) fn write(&mut self, chunk: &[u8]) -> Result<(), Error> {
+        let folder = &self.temporary.folder;
+        self.size += chunk.len() as u64;
+        if self.size > folder.limit {
+            return Err(Error::TooLarge { size: self.size, limit: folder.limit });
+        }
+        self.hash.update(chunk);
+        self.file.write_all(chunk).map_err(folder.failed("writing a blob"))
+    }
+
+    /// Writes all that the reader gives.
+    pub(crate) fn copy(&mut self, mut content: impl Read) -> Result<(), Error> {
+        let mut buffer = vec![0; CHUNK];
+        loop {
+            match content.read(&mut buffer) {
+                Ok(0) => return Ok(()),
+                Ok(read) => self.write(&buffer[..read])?,
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) => return Err(self.temporary.folder.failed("reading the content of a blob")(e)),
+            }
+        }
+    }
+
+    pub(crate) fn finish(self) -> Result<Prepared, Error> {
+        let folder = &self.temporary.folder;
+        if folder.durable {
+            self.file.sync_all().map_err(folder.failed("syncing a blob"))?;
+        }
+        Ok(Prepared { key: BlobKey(self.hash.finalize().into()), temporary: self.temporary })
+    }
+}
+
+/// A whole blob under a temporary name.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    key: BlobKey,
+    temporary: Temporary,
+}
+
+impl Prepared {
     pub(crate) fn key(&self) -> BlobKey {
         self.key
     }
@@ -163,13 +188,14 @@ impl Prepared<'_> {
     /// Makes it visible; durable when it returns, if the folder is to be. The
     /// same content is stored once.
     pub(crate) fn publish(mut self) -> Result<(), Error> {
-        let folder = self.folder;
-        let Some(name) = &self.name else { return Ok(()) };
-        folder
-            .dir
-            .rename(name, &folder.dir, self.key.to_string())
-            .map_err(folder.failed("renaming a blob"))?;
-        self.name = None;
+        let Some(name) = self.temporary.name.take() else { return Ok(()) };
+        let folder = &self.temporary.folder;
+        let renamed = folder.dir.rename(&name, &folder.dir, self.key.to_string());
+        if let Err(error) = renamed {
+            let failed = folder.failed("renaming a blob")(error);
+            self.temporary.name = Some(name);
+            return Err(failed);
+        }
         if folder.durable {
             // The rename itself is durable only with its folder.
             folder.dir.open(".").and_then(|dir| dir.sync_all()).map_err(folder.failed("syncing"))?;
@@ -178,12 +204,61 @@ impl Prepared<'_> {
     }
 }
 
-impl Drop for Prepared<'_> {
+/// A file that is removed unless it was renamed.
+#[derive(Debug)]
+struct Temporary {
+    folder: Arc<Folder>,
+    name: Option<String>,
+}
+
+impl Drop for Temporary {
     fn drop(&mut self) {
         if let Some(name) = &self.name {
             // Best effort: the next start removes it otherwise.
             let _ = self.folder.dir.remove_file(name);
         }
+    }
+}
+
+/// A blob that is being read, and verified at its end.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    folder: Arc<Folder>,
+    key: BlobKey,
+    file: File,
+    hash: Sha256,
+    /// Bytes that are still to come.
+    left: u64,
+}
+
+impl Reader {
+    pub(crate) fn open(folder: &Arc<Folder>, key: BlobKey) -> Result<Self, Error> {
+        let file = folder.open_blob(key)?;
+        let left = file.metadata().map_err(folder.failed("reading a blob"))?.len();
+        Ok(Self { folder: Arc::clone(folder), key, file, hash: Sha256::new(), left })
+    }
+
+    /// Bytes that are still to come.
+    pub(crate) fn left(&self) -> u64 {
+        self.left
+    }
+
+    /// The next piece; none at the end, once the checksum has been found right.
+    pub(crate) fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        let failed = self.folder.failed("reading a blob");
+        if self.left == 0 {
+            let actual = BlobKey(std::mem::take(&mut self.hash).finalize().into());
+            return if actual == self.key {
+                Ok(None)
+            } else {
+                Err(Error::Corrupted { key: self.key, actual })
+            };
+        }
+        let mut chunk = vec![0; usize::try_from(self.left).unwrap_or(CHUNK).min(CHUNK)];
+        self.file.read_exact(&mut chunk).map_err(failed)?;
+        self.left -= chunk.len() as u64;
+        self.hash.update(&chunk);
+        Ok(Some(chunk.into()))
     }
 }
 

@@ -7,8 +7,9 @@
 mod cache;
 mod folder;
 mod server;
+mod transfer;
 
-pub use cache::{BlobCache, BlobSource, CacheOptions};
+pub use cache::{BlobCache, CacheOptions};
 pub use server::{BlobServer, ServerOptions};
 
 use heddle_model::failure::{ErrorCode, Failure};
@@ -44,12 +45,23 @@ pub enum Error {
     },
 }
 
+impl Error {
+    fn is_corrupted(&self) -> bool {
+        match self {
+            Error::Corrupted { .. } => true,
+            Error::Fetch { source, .. } => source.code == ErrorCode::BlobCorrupted,
+            _ => false,
+        }
+    }
+}
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
         let message = match std::error::Error::source(&error) {
             Some(source) => format!("{error}: {source}"),
             None => error.to_string(),
         };
-        Failure::new(ErrorCode::Blob, message)
+        let code = if error.is_corrupted() { ErrorCode::BlobCorrupted } else { ErrorCode::Blob };
+        Failure::new(code, message)
     }
 }

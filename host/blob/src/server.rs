@@ -3,13 +3,14 @@
 //! A blob lives while a job retains it. Between its upload and the submission
 //! of its job nobody does: an upload holds it until it is retained or too old.
 
-use crate::cache::BlobSource;
-use crate::folder::Folder;
+use crate::folder::{Folder, Prepared, Writer};
+use crate::transfer::{self, blocking};
 use crate::{DEFAULT_MAX_BLOB_SIZE, Error};
 use async_trait::async_trait;
 use bytes::Bytes;
 use heddle_model::failure::Failure;
 use heddle_model::id::{BlobKey, JobId};
+use heddle_rpc::{BlobContent, BlobServerGateway};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -77,9 +78,25 @@ impl BlobServer {
     /// As [`put`](Self::put), for content that need not be in memory. The
     /// reader is read on a blocking thread.
     pub async fn put_from(&self, content: impl std::io::Read + Send + 'static) -> Result<BlobKey, Error> {
+        let folder = Arc::clone(&self.folder);
+        let prepared = blocking(move || {
+            let mut writer = Writer::create(&folder)?;
+            writer.copy(content)?;
+            writer.finish()
+        });
+        self.store(prepared.await?).await
+    }
+
+    /// As [`put`](Self::put), for content that arrives piece by piece; it must
+    /// have the key that it comes with.
+    pub async fn put_content(&self, content: BlobContent) -> Result<BlobKey, Error> {
+        let prepared = transfer::receive(&self.folder, content).await?;
+        self.store(prepared).await
+    }
+
+    async fn store(&self, prepared: Prepared) -> Result<BlobKey, Error> {
         let server = self.clone();
         blocking(move || {
-            let prepared = server.folder.prepare(content)?;
             let key = prepared.key();
             // Published and noted under one lock, so that a release of the same
             // content cannot remove it in between.
@@ -169,20 +186,8 @@ impl BlobServer {
 }
 
 #[async_trait]
-impl BlobSource for BlobServer {
-    async fn fetch(&self, key: BlobKey) -> Result<Bytes, Failure> {
-        Ok(self.get(key).await?)
-    }
-}
-
-/// Runs file access off the async threads.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(value) => value,
-        Err(e) => match e.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // The runtime is shutting down: nobody waits for an answer.
-            Err(_) => std::future::pending().await,
-        },
+impl BlobServerGateway for BlobServer {
+    async fn get_blob(&self, key: BlobKey) -> heddle_rpc::Result<BlobContent> {
+        Ok(transfer::send(&self.folder, key).await.map_err(Failure::from)?)
     }
 }

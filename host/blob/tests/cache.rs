@@ -3,9 +3,10 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use heddle_blob::{BlobCache, BlobServer, BlobSource, CacheOptions, Error, ServerOptions};
+use heddle_blob::{BlobCache, BlobServer, CacheOptions, Error, ServerOptions};
 use heddle_model::failure::{ErrorCode, Failure};
 use heddle_model::id::{BlobKey, JobId};
+use heddle_rpc::{BlobContent, BlobServerGateway};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -38,14 +39,14 @@ impl Source {
 }
 
 #[async_trait]
-impl BlobSource for Source {
-    async fn fetch(&self, _key: BlobKey) -> Result<Bytes, Failure> {
+impl BlobServerGateway for Source {
+    async fn get_blob(&self, _key: BlobKey) -> heddle_rpc::Result<BlobContent> {
         let number = self.fetches.fetch_add(1, Ordering::SeqCst);
         self.gate.acquire().await.unwrap().forget();
         if number < self.failures {
-            return Err(Failure::new(ErrorCode::Blob, "the server is away"));
+            return Err(Failure::new(ErrorCode::Blob, "the server is away").into());
         }
-        Ok(Bytes::from_static(self.content))
+        Ok(Bytes::from_static(self.content).into())
     }
 }
 

@@ -44,7 +44,7 @@ async fn a_corrupted_blob_is_refused() {
     assert!(matches!(server.get(key).await, Err(Error::Corrupted { .. })));
     let error = server.get_path(key).await.unwrap_err();
     let failure = Failure::from(error);
-    assert_eq!(failure.code, ErrorCode::Blob);
+    assert_eq!(failure.code, ErrorCode::BlobCorrupted);
     assert!(failure.message.contains("is corrupted"), "{failure}");
 
     // A new upload of the right content mends it.

@@ -50,7 +50,7 @@ impl LocalExecutor {
         let dispatcher = self.cluster.dispatcher();
         let (graph, content, component) = job.into_submission()?;
         let expected = graph.component;
-        let key = dispatcher.put_blob(content).await.map_err(from_rpc)?;
+        let key = dispatcher.put_blob(content.into()).await.map_err(from_rpc)?;
         if key != expected {
             return Err(internal(format!("the blob server stored {expected} as {key}")));
         }

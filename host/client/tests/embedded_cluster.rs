@@ -51,7 +51,7 @@ async fn it_starts_answers_and_leaves_nothing_behind() {
         let unknown = failure(dispatcher.request_job(JobId(7)).await.unwrap_err());
         assert_eq!(unknown.code, ErrorCode::NoSuchJob);
 
-        let key = dispatcher.put_blob(bytes::Bytes::from_static(b"a component")).await.unwrap();
+        let key = dispatcher.put_blob(bytes::Bytes::from_static(b"a component").into()).await.unwrap();
         assert_eq!(key, BlobKey::of(b"a component"));
         let empty = JobGraph {
             job_id: JobId(8),

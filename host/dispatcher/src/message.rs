@@ -1,12 +1,13 @@
 //! What the dispatcher is told, and the handle that tells it.
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use heddle_blob::BlobServer;
 use heddle_model::failure::Failure;
 use heddle_model::id::{BlobKey, JobId};
 use heddle_model::job_graph::JobGraph;
-use heddle_rpc::{Address, DispatcherGateway, Error, JobDetails, JobOverview, JobResult, Result};
+use heddle_rpc::{
+    Address, BlobContent, DispatcherGateway, Error, JobDetails, JobOverview, JobResult, Result,
+};
 use tokio::sync::{mpsc, oneshot};
 
 /// Messages that may wait for the dispatcher; a sender beyond that waits.
@@ -57,8 +58,8 @@ impl Handle {
 #[async_trait]
 impl DispatcherGateway for Handle {
     /// Does not pass through the dispatcher's loop: it may be large.
-    async fn put_blob(&self, content: Bytes) -> Result<BlobKey> {
-        self.blobs.put(content).await.map_err(|error| Failure::from(error).into())
+    async fn put_blob(&self, content: BlobContent) -> Result<BlobKey> {
+        self.blobs.put_content(content).await.map_err(|error| Failure::from(error).into())
     }
 
     async fn submit_job(&self, job: JobGraph) -> Result<JobId> {

@@ -35,6 +35,11 @@ macro_rules! codes {
                 match self { $(ErrorCode::$name => Domain::$domain,)* }
             }
 
+            /// The code of that text.
+            pub fn from_text(text: &str) -> Option<ErrorCode> {
+                Self::ALL.iter().copied().find(|code| code.text() == text)
+            }
+
             /// Whether the same thing tried again may succeed.
             pub const fn retry_helps(self) -> bool {
                 match self { $(ErrorCode::$name => $retry,)* }
@@ -96,6 +101,22 @@ codes! {
     NoSuchJob = "H3102", User, false;
     /// Storing or fetching a blob failed.
     Blob = "H3201", External, true;
+    /// A blob's content does not have its checksum.
+    BlobCorrupted = "H3202", External, true;
+    /// The two ends of a connection speak different versions of the protocol.
+    ProtocolVersion = "H3301", User, false;
+    /// The two ends of a connection belong to different clusters.
+    OtherCluster = "H3302", User, false;
+    /// A process took a message and did not answer in time.
+    NoAnswer = "H3303", External, true;
+    /// A message is longer than is allowed.
+    MessageTooLarge = "H3304", User, false;
+    /// A message cannot be read, or says what cannot be.
+    MessageMalformed = "H3305", Internal, false;
+    /// The port, or the host, cannot be listened on.
+    PortUnavailable = "H3306", User, true;
+    /// Nothing answers where a process should.
+    Unreachable = "H3307", External, true;
     /// The high-availability storage failed, or what it holds is damaged.
     HighAvailability = "H3401", External, true;
     /// A defect of Heddle.

@@ -1,6 +1,6 @@
 //! What clients ask the dispatcher.
 
-use crate::Result;
+use crate::{BlobContent, Result};
 use async_trait::async_trait;
 use heddle_model::failure::Failure;
 use heddle_model::id::{BlobKey, JobId, VertexId};
@@ -62,8 +62,9 @@ pub struct JobResult {
 #[async_trait]
 pub trait DispatcherGateway: Send + Sync {
     /// Stores a blob (a component) and gives its key; the same content is
-    /// stored once.
-    async fn put_blob(&self, content: bytes::Bytes) -> Result<BlobKey>;
+    /// stored once. Content that does not have the key it comes with is
+    /// refused.
+    async fn put_blob(&self, content: BlobContent) -> Result<BlobKey>;
     /// Persists and starts a job.
     async fn submit_job(&self, job: JobGraph) -> Result<JobId>;
     async fn list_jobs(&self) -> Result<Vec<JobOverview>>;

@@ -1,16 +1,19 @@
 //! The gateways between roles, and how a role finds another.
 //!
-//! A gateway is a trait; a role's `Handle` implements it, and so will a gRPC
-//! client. Messages are few, flat, plain data. Every message that could be
+//! A gateway is a trait; a role's `Handle` implements it, and so does a gRPC
+//! client ([`grpc`]). Messages are few, flat, plain data. Every message that could be
 //! late carries its fencing token, instance or attempt; a receiver drops it
 //! with [`Error::Fenced`] if it is stale. Nothing here decides anything.
 
+mod blob;
 mod dispatcher;
+pub mod grpc;
 mod job_master;
 mod resource_manager;
 mod service;
 mod task_executor;
 
+pub use blob::{BLOB_CHUNK_SIZE, BlobContent, BlobServerGateway};
 pub use dispatcher::{DispatcherGateway, JobDetails, JobOverview, JobResult, VertexDetails};
 pub use job_master::{JobMasterGateway, SlotOffer, TaskExecutorHeartbeat};
 pub use resource_manager::{
@@ -36,4 +39,4 @@ pub enum Error {
     Failure(#[from] Failure),
 }
 
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,14 +1,16 @@
 //! How a role finds another: by address.
 
 use crate::{
-    DispatcherGateway, Error, JobMasterGateway, ResourceManagerGateway, Result, TaskExecutorGateway,
+    BlobServerGateway, DispatcherGateway, Error, JobMasterGateway, ResourceManagerGateway, Result,
+    TaskExecutorGateway,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Where a role listens: `embedded:taskexecutor-1`, later `host:port/…`.
+/// Where a role listens: `embedded:taskexecutor-1`, or
+/// `heddle://host:port/taskexecutor/…` on a network.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Address(pub String);
 
@@ -20,83 +22,124 @@ impl fmt::Display for Address {
 
 /// Gives a gateway for an address. Cheap: it does not wait for the peer.
 pub trait RpcService: Send + Sync {
+    /// The address of what this process serves under a name such as
+    /// `dispatcher` or `jobmaster/<job id>/<leader>`.
+    fn address(&self, endpoint: &str) -> Address {
+        Address(format!("embedded:{endpoint}"))
+    }
+
     fn dispatcher(&self, address: &Address) -> Result<Arc<dyn DispatcherGateway>>;
     fn resource_manager(&self, address: &Address) -> Result<Arc<dyn ResourceManagerGateway>>;
     fn job_master(&self, address: &Address) -> Result<Arc<dyn JobMasterGateway>>;
     fn task_executor(&self, address: &Address) -> Result<Arc<dyn TaskExecutorGateway>>;
+    fn blob_server(&self, address: &Address) -> Result<Arc<dyn BlobServerGateway>>;
 
     fn serve_dispatcher(&self, address: Address, gateway: Arc<dyn DispatcherGateway>);
     fn serve_resource_manager(&self, address: Address, gateway: Arc<dyn ResourceManagerGateway>);
     fn serve_job_master(&self, address: Address, gateway: Arc<dyn JobMasterGateway>);
     fn serve_task_executor(&self, address: Address, gateway: Arc<dyn TaskExecutorGateway>);
+    fn serve_blob_server(&self, address: Address, gateway: Arc<dyn BlobServerGateway>);
     /// Nothing answers at the address any more.
     fn stop_serving(&self, address: &Address);
 }
 
 #[derive(Clone)]
-enum Gateway {
+pub(crate) enum Gateway {
     Dispatcher(Arc<dyn DispatcherGateway>),
     ResourceManager(Arc<dyn ResourceManagerGateway>),
     JobMaster(Arc<dyn JobMasterGateway>),
     TaskExecutor(Arc<dyn TaskExecutorGateway>),
+    BlobServer(Arc<dyn BlobServerGateway>),
+}
+
+/// What a process serves, by name.
+#[derive(Default)]
+pub(crate) struct AddressBook {
+    gateways: Mutex<HashMap<String, Gateway>>,
+}
+
+macro_rules! look_up {
+    ($($method:ident: $kind:ident as $gateway:ident;)*) => {$(
+        pub(crate) fn $method(&self, name: &str) -> Option<Arc<dyn $gateway>> {
+            match self.gateways().get(name) {
+                Some(Gateway::$kind(gateway)) => Some(Arc::clone(gateway)),
+                _ => None,
+            }
+        }
+    )*};
+}
+
+impl AddressBook {
+    look_up! {
+        dispatcher: Dispatcher as DispatcherGateway;
+        resource_manager: ResourceManager as ResourceManagerGateway;
+        job_master: JobMaster as JobMasterGateway;
+        task_executor: TaskExecutor as TaskExecutorGateway;
+        blob_server: BlobServer as BlobServerGateway;
+    }
+
+    pub(crate) fn put(&self, name: String, gateway: Gateway) {
+        self.gateways().insert(name, gateway);
+    }
+
+    pub(crate) fn remove(&self, name: &str) {
+        self.gateways().remove(name);
+    }
+
+    fn gateways(&self) -> MutexGuard<'_, HashMap<String, Gateway>> {
+        // One map operation at a time: a panic leaves nothing half done.
+        self.gateways.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// All roles in one process: an address book of handles.
 #[derive(Default)]
 pub struct EmbeddedRpcService {
-    gateways: Mutex<HashMap<Address, Gateway>>,
+    book: AddressBook,
 }
 
 impl EmbeddedRpcService {
     pub fn new() -> Self {
         Self::default()
     }
-
-    fn get(&self, address: &Address) -> Result<Gateway> {
-        let gateways = self.gateways.lock().expect("no holder of the address book panics");
-        gateways.get(address).cloned().ok_or_else(|| Error::Unreachable { address: address.clone() })
-    }
-
-    fn put(&self, address: Address, gateway: Gateway) {
-        self.gateways.lock().expect("no holder of the address book panics").insert(address, gateway);
-    }
 }
 
-macro_rules! connect {
-    ($self:ident, $address:ident, $kind:ident) => {
-        match $self.get($address)? {
-            Gateway::$kind(gateway) => Ok(gateway),
-            _ => Err(Error::Unreachable { address: $address.clone() }),
-        }
-    };
+fn found<T: ?Sized>(gateway: Option<Arc<T>>, address: &Address) -> Result<Arc<T>> {
+    gateway.ok_or_else(|| Error::Unreachable { address: address.clone() })
 }
 
 impl RpcService for EmbeddedRpcService {
     fn dispatcher(&self, address: &Address) -> Result<Arc<dyn DispatcherGateway>> {
-        connect!(self, address, Dispatcher)
+        found(self.book.dispatcher(&address.0), address)
     }
     fn resource_manager(&self, address: &Address) -> Result<Arc<dyn ResourceManagerGateway>> {
-        connect!(self, address, ResourceManager)
+        found(self.book.resource_manager(&address.0), address)
     }
     fn job_master(&self, address: &Address) -> Result<Arc<dyn JobMasterGateway>> {
-        connect!(self, address, JobMaster)
+        found(self.book.job_master(&address.0), address)
     }
     fn task_executor(&self, address: &Address) -> Result<Arc<dyn TaskExecutorGateway>> {
-        connect!(self, address, TaskExecutor)
+        found(self.book.task_executor(&address.0), address)
+    }
+    fn blob_server(&self, address: &Address) -> Result<Arc<dyn BlobServerGateway>> {
+        found(self.book.blob_server(&address.0), address)
     }
     fn serve_dispatcher(&self, address: Address, gateway: Arc<dyn DispatcherGateway>) {
-        self.put(address, Gateway::Dispatcher(gateway));
+        self.book.put(address.0, Gateway::Dispatcher(gateway));
     }
     fn serve_resource_manager(&self, address: Address, gateway: Arc<dyn ResourceManagerGateway>) {
-        self.put(address, Gateway::ResourceManager(gateway));
+        self.book.put(address.0, Gateway::ResourceManager(gateway));
     }
     fn serve_job_master(&self, address: Address, gateway: Arc<dyn JobMasterGateway>) {
-        self.put(address, Gateway::JobMaster(gateway));
+        self.book.put(address.0, Gateway::JobMaster(gateway));
     }
     fn serve_task_executor(&self, address: Address, gateway: Arc<dyn TaskExecutorGateway>) {
-        self.put(address, Gateway::TaskExecutor(gateway));
+        self.book.put(address.0, Gateway::TaskExecutor(gateway));
+    }
+    fn serve_blob_server(&self, address: Address, gateway: Arc<dyn BlobServerGateway>) {
+        self.book.put(address.0, Gateway::BlobServer(gateway));
     }
     fn stop_serving(&self, address: &Address) {
-        self.gateways.lock().expect("no holder of the address book panics").remove(address);
+        self.book.remove(&address.0);
     }
 }

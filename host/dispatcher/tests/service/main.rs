@@ -74,7 +74,8 @@ async fn a_job_is_submitted_only_once() {
     }
     // The first is no longer among the finished ones, but has a result.
     for job in [1, 2] {
-        let component = fixture.gateway().put_blob(bytes::Bytes::from_static(b"component")).await.unwrap();
+        let component =
+            fixture.gateway().put_blob(bytes::Bytes::from_static(b"component").into()).await.unwrap();
         let refused = failure(fixture.gateway().submit_job(graph(job, component)).await);
         assert_eq!(refused.code, ErrorCode::DuplicateJob);
         assert!(refused.message.contains("has ended already"), "{refused}");
@@ -446,7 +447,7 @@ async fn a_job_that_is_stored_when_the_leadership_ends_is_run_by_the_next() {
 #[tokio::test(start_paused = true)]
 async fn uploads_that_no_job_needs_are_removed_after_a_while() {
     let fixture = Fixture::start().await;
-    let key = fixture.gateway().put_blob(bytes::Bytes::from_static(b"abandoned")).await.unwrap();
+    let key = fixture.gateway().put_blob(bytes::Bytes::from_static(b"abandoned").into()).await.unwrap();
     assert!(fixture.blobs.contains(key));
     let blobs = Arc::new(fixture.blobs.clone());
     eventually(|| {

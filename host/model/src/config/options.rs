@@ -215,6 +215,30 @@ options! {
         HEARTBEAT_TIMEOUT: Duration = "heartbeat.timeout", Cluster, "50 s";
     }
 
+    "Addresses and messages between processes" {
+        /// Host under which others reach the JobManager.
+        JOB_MANAGER_RPC_ADDRESS: String = "jobmanager.rpc.address", Cluster, "localhost";
+        /// Port, or ports to try, of the JobManager.
+        JOB_MANAGER_RPC_PORT: PortRange = "jobmanager.rpc.port", Cluster, "6123";
+        /// Host that the JobManager listens on; `0.0.0.0` is every one of the machine.
+        JOB_MANAGER_BIND_HOST: String = "jobmanager.bind-host", Cluster, "localhost";
+        /// Port, or ports to try, of a TaskExecutor; 0 is any free one.
+        TASK_EXECUTOR_RPC_PORT: PortRange = "taskmanager.rpc.port", Cluster, "0";
+        /// How long a process waits for the answer to a message.
+        RPC_ASK_TIMEOUT: Duration = "rpc.ask.timeout" or "pekko.ask.timeout" or "akka.ask.timeout", Cluster, "10 s";
+        /// Longest message between processes. Blobs travel in pieces and may be longer.
+        RPC_MAX_MESSAGE_SIZE: MemorySize = "rpc.max-message-size", Cluster, "32m";
+        /// Connections that a process accepts at a time; more are closed at once.
+        RPC_MAX_CONNECTIONS: NonZeroU32 = "rpc.max-connections", Cluster, "4096";
+        /// How long an accepted connection may take until it speaks.
+        RPC_HANDSHAKE_TIMEOUT: Duration = "rpc.handshake.timeout", Cluster, "10 s";
+        /// How often a silent connection is asked whether its other end lives; without an answer for as long
+        /// again it is closed.
+        RPC_KEEP_ALIVE_INTERVAL: Duration = "rpc.keep-alive.interval", Cluster, "10 s";
+        /// Longest blob, such as a component, that the blob server takes.
+        BLOB_MAX_SIZE: MemorySize = "blob.max-size", Cluster, "512m";
+    }
+
     "Folders and logs" {
         /// Folder of the blob server. Without it a folder of its own under `io.tmp.dirs`.
         BLOB_STORAGE_DIRECTORY: Option<String> = "blob.storage.directory", Cluster;
