@@ -1,7 +1,8 @@
 //! Why the exchange did not do what it was asked for.
 
 use heddle_model::failure::{ErrorCode, Failure};
-use heddle_model::id::ResultPartitionId;
+use heddle_model::id::{ResourceId, ResultPartitionId};
+use heddle_model::task::DataAddress;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +27,24 @@ pub enum Error {
     /// Two gates want the same channel.
     #[error("subpartition {subpartition} of {partition} has a consumer already")]
     AlreadyConnected { partition: ResultPartitionId, subpartition: u32 },
+    /// The connection to another TaskExecutor broke; what was under way is lost.
+    #[error("the connection to {peer} was lost: {reason}")]
+    ConnectionLost { peer: String, reason: String },
+    /// A producer's TaskExecutor did not answer.
+    #[error(
+        "TaskExecutor {peer} does not answer at {address}: {last}; tried {tries} times in {waited:.1?} \
+         (`taskmanager.network.request-backoff.max`)"
+    )]
+    Unreachable { peer: ResourceId, address: DataAddress, tries: u32, waited: Duration, last: String },
+    /// The process at the address does not talk to this one.
+    #[error("TaskExecutor {peer} can not be read at {address}: {reason}")]
+    PeerRefused { peer: ResourceId, address: DataAddress, reason: String },
+    /// This process has no network, or it has ended.
+    #[error("{partition} is on another TaskExecutor, and this process has no exchange over the network")]
+    NoNetwork { partition: ResultPartitionId },
+    /// The producer's TaskExecutor does not give the channel.
+    #[error("subpartition {subpartition} of {partition} can not be read: {cause}")]
+    Refused { partition: ResultPartitionId, subpartition: u32, cause: Arc<Failure> },
     /// A batch is larger than its channel's memory, and no more is left.
     #[error(transparent)]
     Memory(Arc<Failure>),
@@ -51,6 +70,13 @@ impl From<Error> for Failure {
             Error::Memory(failure) => Failure::clone(&failure),
             Error::Released { .. } => Failure::new(ErrorCode::PeerGone, error.to_string()),
             Error::NotRegistered { .. } => Failure::new(ErrorCode::WorkerLost, error.to_string()),
+            Error::ConnectionLost { .. } | Error::Unreachable { .. } | Error::PeerRefused { .. } => {
+                Failure::new(ErrorCode::ConnectionLost, error.to_string())
+            }
+            Error::NoNetwork { .. } => Failure::new(ErrorCode::Internal, error.to_string()),
+            Error::Refused { ref cause, .. } => {
+                Failure { code: cause.code, message: error.to_string(), details: cause.details.clone() }
+            }
             Error::Finished { .. } | Error::AlreadyConnected { .. } => {
                 Failure::new(ErrorCode::Internal, error.to_string())
             }

@@ -5,6 +5,8 @@
 //! over a thousand idle channels costs nothing, and a busy one starves none.
 
 use crate::error::Error;
+use crate::memory::Reservation;
+use crate::network::RemoteChannel;
 use crate::partition::{Partition, Taken};
 use bytes::Bytes;
 use heddle_model::failure::{ErrorCode, Failure};
@@ -40,9 +42,16 @@ impl ReadyList {
         }
     }
 
+    /// Moves what is new to the end of `ready`, if anything is.
+    pub(crate) fn drain_news(&self, ready: &mut VecDeque<u32>) {
+        if self.any.load(Ordering::Acquire) {
+            self.drain(ready, None);
+        }
+    }
+
     /// Moves what is new to the end of `ready`; notes who waits if there is
     /// nothing.
-    fn drain(&self, ready: &mut VecDeque<u32>, waker: Option<&Waker>) {
+    pub(crate) fn drain(&self, ready: &mut VecDeque<u32>, waker: Option<&Waker>) {
         let mut news = self.news.lock().expect("no holder of a ready list panics");
         self.any.store(false, Ordering::Relaxed);
         ready.extend(news.channels.drain(..));
@@ -70,9 +79,25 @@ pub enum GateEvent {
     EndOfGate,
 }
 
+/// Where a channel's batches come from.
+pub(crate) enum Channel {
+    /// The producer's channel itself.
+    Local(Arc<Partition>, u32),
+    /// What a connection brings.
+    Remote(RemoteChannel),
+}
+
+impl Channel {
+    fn take(&mut self) -> Taken {
+        match self {
+            Channel::Local(partition, subpartition) => partition.take(*subpartition, |_| true),
+            Channel::Remote(channel) => channel.take(),
+        }
+    }
+}
+
 struct Source {
-    partition: Arc<Partition>,
-    subpartition: u32,
+    channel: Channel,
     ended: bool,
 }
 
@@ -84,6 +109,8 @@ pub struct InputGate {
     ready: VecDeque<u32>,
     shared: Arc<ReadyList>,
     broken: Option<Error>,
+    /// Memory of the channels that come from other processes.
+    _memory: Option<Reservation>,
 }
 
 impl std::fmt::Debug for InputGate {
@@ -94,22 +121,35 @@ impl std::fmt::Debug for InputGate {
 
 impl InputGate {
     /// Attaches to all channels. If one refuses, those before it are broken.
-    pub(crate) fn attach(channels: Vec<(Arc<Partition>, u32)>) -> Result<Self, Error> {
+    pub(crate) fn attach(
+        channels: Vec<Channel>,
+        shared: Arc<ReadyList>,
+        memory: Option<Reservation>,
+    ) -> Result<Self, Error> {
         let mut gate = Self {
             sources: Vec::with_capacity(channels.len()),
             open: 0,
             ready: VecDeque::new(),
-            shared: Arc::default(),
+            shared,
             broken: None,
+            _memory: memory,
         };
-        for (index, (partition, subpartition)) in channels.into_iter().enumerate() {
-            if partition.attach(subpartition, &gate.shared, index as u32)? {
+        for (index, channel) in channels.into_iter().enumerate() {
+            if let Channel::Local(partition, subpartition) = &channel
+                && partition.attach(*subpartition, &gate.shared, index as u32)?
+            {
                 gate.ready.push_back(index as u32);
             }
-            gate.sources.push(Source { partition, subpartition, ended: false });
+            gate.sources.push(Source { channel, ended: false });
             gate.open += 1;
         }
         Ok(gate)
+    }
+
+    /// Whether a channel's batches come from another process.
+    pub fn is_remote(&self, channel: u32) -> bool {
+        let source = self.sources.get(channel as usize);
+        source.is_some_and(|source| matches!(source.channel, Channel::Remote(_)))
     }
 
     pub fn channels(&self) -> usize {
@@ -146,12 +186,10 @@ impl InputGate {
         if self.open == 0 {
             return Some(Ok(GateEvent::EndOfGate));
         }
-        if self.shared.any.load(Ordering::Acquire) {
-            self.shared.drain(&mut self.ready, None);
-        }
+        self.shared.drain_news(&mut self.ready);
         while let Some(channel) = self.ready.pop_front() {
             let source = &mut self.sources[channel as usize];
-            match source.partition.take(source.subpartition) {
+            match source.channel.take() {
                 Taken::Batch(batch, more) => {
                     if more {
                         self.ready.push_back(channel);
@@ -163,7 +201,7 @@ impl InputGate {
                     self.open -= 1;
                     return Some(Ok(GateEvent::EndOfChannel { channel }));
                 }
-                Taken::Nothing => {}
+                Taken::Nothing | Taken::Blocked => {}
                 Taken::Fault(error) => {
                     source.ended = true;
                     self.broken = Some(error.clone());
@@ -182,7 +220,13 @@ impl InputGate {
     fn detach(&mut self, cause: Failure) {
         let cause = Arc::new(cause);
         for source in self.sources.drain(..).filter(|source| !source.ended) {
-            source.partition.detach(source.subpartition, &cause);
+            match source.channel {
+                Channel::Local(partition, subpartition) => {
+                    let cause = Arc::clone(&cause);
+                    partition.detach(subpartition, &Error::PeerGone { partition: partition.id, cause });
+                }
+                Channel::Remote(mut channel) => channel.close(Failure::clone(&cause)),
+            }
         }
         self.open = 0;
     }

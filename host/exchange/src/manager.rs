@@ -2,15 +2,16 @@
 //! it. Network memory is set aside here.
 
 use crate::error::Error;
-use crate::gate::InputGate;
-use crate::memory::{NetworkMemory, in_words};
+use crate::gate::ReadyList;
+use crate::memory::{NetworkMemory, Reservation, in_words};
+use crate::network;
 use crate::partition::{Partition, ResultPartition};
 use heddle_model::failure::{ErrorCode, Failure};
 use heddle_model::id::{ExecutionAttemptId, JobId, ResultPartitionId, VertexId};
-use heddle_model::task::InputGateDescriptor;
+use heddle_model::task::InputChannelDescriptor;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::time::Instant;
 use tokio::sync::Notify;
 
 /// All result partitions of one process. A cheap handle.
@@ -22,13 +23,30 @@ pub struct PartitionManager {
 pub(crate) struct Manager {
     memory: Arc<NetworkMemory>,
     registry: Mutex<Registry>,
+    network: OnceLock<network::Handle>,
 }
 
 #[derive(Default)]
 struct Registry {
     jobs: HashMap<JobId, JobPartitions>,
-    /// Gates that wait for a partition; each waits for one at a time.
-    waiting: HashMap<ResultPartitionId, Vec<Arc<Notify>>>,
+    /// Who waits for a partition.
+    waiting: HashMap<ResultPartitionId, Vec<Waiter>>,
+}
+
+enum Waiter {
+    /// A gate of this process; it waits for one at a time.
+    Gate(Arc<Notify>),
+    /// A channel of a connection.
+    Connection(Arc<ReadyList>, u32),
+}
+
+impl Waiter {
+    fn wake(self) {
+        match self {
+            Waiter::Gate(gate) => gate.notify_one(),
+            Waiter::Connection(ready, channel) => ready.push(channel),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -56,6 +74,15 @@ impl Registry {
             self.jobs.remove(&id.producer.job_id);
         }
         Some(partition)
+    }
+
+    fn wait_no_more(&mut self, id: ResultPartitionId, is_it: impl Fn(&Waiter) -> bool) {
+        if let Some(waiting) = self.waiting.get_mut(&id) {
+            waiting.retain(|waiter| !is_it(waiter));
+            if waiting.is_empty() {
+                self.waiting.remove(&id);
+            }
+        }
     }
 
     /// The partitions of a subtask whose attempt number passes the test.
@@ -88,6 +115,7 @@ impl PartitionManager {
             manager: Arc::new(Manager {
                 memory: NetworkMemory::new(network_memory),
                 registry: Mutex::default(),
+                network: OnceLock::new(),
             }),
         }
     }
@@ -127,30 +155,13 @@ impl PartitionManager {
         let superseded = self.manager.registry().of_subtask(id.producer, |n| n < id.producer.attempt);
         release(superseded);
 
-        let memory = &self.manager.memory;
-        let needed = u64::from(subpartitions)
-            .saturating_mul(u64::from(buffers_per_channel))
-            .saturating_mul(u64::from(batch_size));
-        let reservation = memory.reserve(needed).ok_or_else(|| {
-            Failure::new(
-                ErrorCode::NetworkMemory,
-                format!(
-                    "network memory does not suffice: {subpartitions} channels of {buffers_per_channel} × {} need {}, \
-                     {} of {} are left; raise taskmanager.memory.network.fraction and \
-                     taskmanager.memory.network.max, or lower the parallelism",
-                    in_words(u64::from(batch_size)),
-                    in_words(needed),
-                    in_words(memory.available()),
-                    in_words(memory.total()),
-                ),
-            )
-        })?;
+        let reservation = self.set_aside(subpartitions, buffers_per_channel, batch_size)?;
         let partition = Partition::new(
             id,
             subpartitions,
             buffers_per_channel,
             batch_size,
-            memory.clone(),
+            self.manager.memory.clone(),
             reservation,
             Arc::downgrade(&self.manager),
         );
@@ -167,35 +178,77 @@ impl PartitionManager {
             job.by_subtask.entry((id.producer.vertex_id, id.producer.subtask)).or_default().push(id);
             registry.waiting.remove(&id)
         };
-        for gate in waiting.into_iter().flatten() {
-            gate.notify_one();
-        }
+        waiting.into_iter().flatten().for_each(Waiter::wake);
         Ok(ResultPartition::new(partition))
     }
 
-    /// Connects a gate to all of its channels, as soon as all producers have
-    /// registered. Cancel-safe.
-    pub async fn connect(&self, gate: &InputGateDescriptor, timeout: Duration) -> Result<InputGate, Error> {
+    /// Sets aside what channels may hold.
+    pub(crate) fn set_aside(
+        &self,
+        channels: u32,
+        buffers_per_channel: u32,
+        batch_size: u32,
+    ) -> Result<Reservation, Failure> {
+        let memory = &self.manager.memory;
+        let needed = u64::from(channels)
+            .saturating_mul(u64::from(buffers_per_channel))
+            .saturating_mul(u64::from(batch_size));
+        memory.reserve(needed).ok_or_else(|| {
+            Failure::new(
+                ErrorCode::NetworkMemory,
+                format!(
+                    "network memory does not suffice: {channels} channels of {buffers_per_channel} × {} need {}, \
+                     {} of {} are left; raise taskmanager.memory.network.fraction and \
+                     taskmanager.memory.network.max, or lower the parallelism",
+                    in_words(u64::from(batch_size)),
+                    in_words(needed),
+                    in_words(memory.available()),
+                    in_words(memory.total()),
+                ),
+            )
+        })
+    }
+
+    pub(crate) fn memory(&self) -> &Arc<NetworkMemory> {
+        &self.manager.memory
+    }
+
+    /// False if there is one already.
+    pub(crate) fn set_network(&self, network: network::Handle) -> bool {
+        self.manager.network.set(network).is_ok()
+    }
+
+    pub(crate) fn network(&self) -> Option<&network::Handle> {
+        self.manager.network.get()
+    }
+
+    // --- waiting for partitions
+
+    /// The partitions of these channels, once all are registered.
+    pub(crate) async fn await_all(
+        &self,
+        channels: &[&InputChannelDescriptor],
+        deadline: tokio::time::Instant,
+    ) -> Result<Vec<(Arc<Partition>, u32)>, Error> {
         let began = Instant::now();
-        let deadline = tokio::time::Instant::now() + timeout;
-        let mut found: Vec<(Arc<Partition>, u32)> = Vec::with_capacity(gate.channels.len());
-        while found.len() < gate.channels.len() {
+        let mut found: Vec<(Arc<Partition>, u32)> = Vec::with_capacity(channels.len());
+        while found.len() < channels.len() {
             let waiting = {
                 let mut registry = self.manager.registry();
-                for channel in &gate.channels[found.len()..] {
+                for channel in &channels[found.len()..] {
                     let Some(partition) = registry.get(channel.partition) else { break };
                     found.push((partition.clone(), channel.subpartition));
                 }
-                gate.channels.get(found.len()).map(|channel| {
+                channels.get(found.len()).map(|channel| {
                     let notify = Arc::new(Notify::new());
-                    registry.waiting.entry(channel.partition).or_default().push(notify.clone());
+                    registry.waiting.entry(channel.partition).or_default().push(Waiter::Gate(notify.clone()));
                     Waiting { manager: &self.manager, partition: channel.partition, notify }
                 })
             };
             let Some(waiting) = waiting else { break };
             if tokio::time::timeout_at(deadline, waiting.notify.notified()).await.is_err() {
                 let registry = self.manager.registry();
-                let missing = gate.channels.iter().filter(|c| registry.get(c.partition).is_none()).count();
+                let missing = channels.iter().filter(|c| registry.get(c.partition).is_none()).count();
                 return Err(Error::NotRegistered {
                     partition: waiting.partition,
                     missing,
@@ -203,8 +256,34 @@ impl PartitionManager {
                 });
             }
         }
-        InputGate::attach(found)
+        Ok(found)
     }
+
+    /// A partition; if it is not registered yet, `channel` comes on the list
+    /// when it is.
+    pub(crate) fn find_or_await(
+        &self,
+        id: ResultPartitionId,
+        ready: &Arc<ReadyList>,
+        channel: u32,
+    ) -> Option<Arc<Partition>> {
+        let mut registry = self.manager.registry();
+        let found = registry.get(id).cloned();
+        if found.is_none() {
+            registry.waiting.entry(id).or_default().push(Waiter::Connection(Arc::clone(ready), channel));
+        }
+        found
+    }
+
+    pub(crate) fn await_no_more(&self, id: ResultPartitionId, ready: &Arc<ReadyList>, channel: u32) {
+        let is_it = |waiter: &Waiter| match waiter {
+            Waiter::Connection(list, number) => *number == channel && Arc::ptr_eq(list, ready),
+            Waiter::Gate(_) => false,
+        };
+        self.manager.registry().wait_no_more(id, is_it);
+    }
+
+    // --- freeing them
 
     /// Frees what an attempt that ended still holds: its partitions that it
     /// did not finish, and whoever waits at them gets an error. Finished ones
@@ -237,12 +316,10 @@ struct Waiting<'a> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        let mut registry = self.manager.registry();
-        if let Some(gates) = registry.waiting.get_mut(&self.partition) {
-            gates.retain(|gate| !Arc::ptr_eq(gate, &self.notify));
-            if gates.is_empty() {
-                registry.waiting.remove(&self.partition);
-            }
-        }
+        let is_it = |waiter: &Waiter| match waiter {
+            Waiter::Gate(notify) => Arc::ptr_eq(notify, &self.notify),
+            Waiter::Connection(..) => false,
+        };
+        self.manager.registry().wait_no_more(self.partition, is_it);
     }
 }

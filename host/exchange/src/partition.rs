@@ -35,6 +35,8 @@ pub(crate) enum Taken {
     Batch(Bytes, bool),
     End,
     Nothing,
+    /// There is a batch, and the consumer does not admit it now.
+    Blocked,
     Fault(Error),
 }
 
@@ -236,13 +238,19 @@ impl Partition {
         Ok(channel.listed)
     }
 
-    pub(crate) fn take(&self, subpartition: u32) -> Taken {
+    /// Takes what comes next, if it is a batch only when its length is admitted.
+    pub(crate) fn take(&self, subpartition: u32, admits: impl FnOnce(u64) -> bool) -> Taken {
         let mut channel = match self.channel(subpartition) {
             Ok(channel) => channel,
             Err(error) => return Taken::Fault(error),
         };
         if let Some(fault) = &channel.fault {
             return Taken::Fault(fault.clone());
+        }
+        if let Some(Buffer::Batch(batch)) = channel.queue.front()
+            && !admits(batch.len() as u64)
+        {
+            return Taken::Blocked;
         }
         match channel.queue.pop_front() {
             Some(Buffer::Batch(batch)) => {
@@ -278,8 +286,8 @@ impl Partition {
     }
 
     /// The consumer of a channel is gone.
-    pub(crate) fn detach(&self, subpartition: u32, cause: &Arc<Failure>) {
-        self.break_channel(subpartition, &Error::PeerGone { partition: self.id, cause: cause.clone() });
+    pub(crate) fn detach(&self, subpartition: u32, error: &Error) {
+        self.break_channel(subpartition, error);
         self.forget_if_drained();
     }
 }

@@ -35,7 +35,7 @@ fn gate_over(partitions: &[ResultPartitionId], subpartition: u32) -> InputGateDe
 }
 
 async fn connect(manager: &PartitionManager, partitions: &[ResultPartitionId]) -> InputGate {
-    manager.connect(&gate_over(partitions, 0), SOON).await.unwrap()
+    manager.connect(&gate_over(partitions, 0), 2, BATCH, SOON).await.unwrap()
 }
 
 fn batch(text: &str) -> Bytes {
@@ -110,7 +110,7 @@ async fn each_subpartition_goes_to_its_consumer_and_a_broadcast_to_all() {
     let producer = manager.register(id(0), 3, 2, BATCH).unwrap();
     let mut gates = Vec::new();
     for subpartition in 0..3 {
-        gates.push(manager.connect(&gate_over(&[id(0)], subpartition), SOON).await.unwrap());
+        gates.push(manager.connect(&gate_over(&[id(0)], subpartition), 2, BATCH, SOON).await.unwrap());
     }
     for subpartition in 0..3 {
         producer.send(subpartition, batch(&subpartition.to_string())).await.unwrap();
@@ -276,8 +276,10 @@ async fn a_gate_waits_for_all_of_its_producers() {
 async fn a_gate_whose_producers_do_not_come_gives_up() {
     let manager = PartitionManager::new(MEMORY);
     let _first = manager.register(id(0), 1, 2, BATCH).unwrap();
-    let error =
-        manager.connect(&gate_over(&[id(0), id(1), id(2)], 0), Duration::from_secs(60)).await.unwrap_err();
+    let error = manager
+        .connect(&gate_over(&[id(0), id(1), id(2)], 0), 2, BATCH, Duration::from_secs(60))
+        .await
+        .unwrap_err();
     assert!(!error.is_consequence());
     assert!(matches!(error, Error::NotRegistered { missing: 2, .. }), "{error}");
 }
@@ -285,7 +287,7 @@ async fn a_gate_whose_producers_do_not_come_gives_up() {
 #[tokio::test]
 async fn a_channel_has_one_consumer() {
     let (manager, _producer, _gate) = pair().await;
-    let error = manager.connect(&gate_over(&[id(0)], 0), SOON).await.unwrap_err();
+    let error = manager.connect(&gate_over(&[id(0)], 0), 2, BATCH, SOON).await.unwrap_err();
     assert_eq!(error, Error::AlreadyConnected { partition: id(0), subpartition: 0 });
 }
 

@@ -117,7 +117,7 @@ async fn run(seed: u64) {
         };
         let (manager, in_flight) = (manager.clone(), in_flight.clone());
         tasks.spawn(async move {
-            let gate = manager.connect(&gate, Duration::from_secs(60)).await.unwrap();
+            let gate = manager.connect(&gate, capacity, 64, Duration::from_secs(60)).await.unwrap();
             consume(gate, consumer, in_flight, i64::from(capacity), seed).await;
         });
     }

@@ -14,7 +14,7 @@ async fn pair(manager: &PartitionManager, subtask: u32) -> (ResultPartition, Inp
     let channels = vec![InputChannelDescriptor { partition, subpartition: 0, producer }];
     let sender = manager.register(partition, 1, 4, 32 * 1024).unwrap();
     let gate = InputGateDescriptor { channels, data_addresses: Default::default() };
-    let gate = manager.connect(&gate, Duration::from_secs(1)).await.unwrap();
+    let gate = manager.connect(&gate, 4, 32 * 1024, Duration::from_secs(1)).await.unwrap();
     (sender, gate)
 }
 

@@ -95,6 +95,8 @@ codes! {
     NetworkMemory = "H3004", User, false;
     /// The task at the other end of a channel is gone; that one knows why.
     PeerGone = "H3005", External, true;
+    /// The connection between two TaskExecutors broke or did not come about.
+    ConnectionLost = "H3006", External, true;
     /// The same job was submitted before.
     DuplicateJob = "H3101", User, false;
     /// No such job is known, or it has ended already.

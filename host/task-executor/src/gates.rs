@@ -4,6 +4,7 @@ use crate::task::exchange_failure;
 use bytes::Bytes;
 use heddle_exchange::{GateEvent, InputGate, PartitionManager};
 use heddle_model::failure::Failure;
+use heddle_model::job_graph::ExecutionConfig;
 use heddle_model::task::TaskDeploymentDescriptor;
 use std::future::poll_fn;
 use std::task::{Context, Poll};
@@ -32,12 +33,14 @@ impl Gates {
     pub async fn connect(
         partitions: &PartitionManager,
         descriptor: &TaskDeploymentDescriptor,
+        execution: &ExecutionConfig,
         timeout: Duration,
     ) -> Result<Self, Failure> {
         let mut gates = Vec::with_capacity(descriptor.inputs.len());
         for gate in &descriptor.inputs {
-            let connected = partitions.connect(gate, timeout).await.map_err(exchange_failure)?;
-            gates.push(Some(connected));
+            let (buffers, batch_size) = (execution.buffers_per_channel, execution.batch_size);
+            let connected = partitions.connect(gate, buffers, batch_size, timeout).await;
+            gates.push(Some(connected.map_err(exchange_failure)?));
         }
         Ok(Self { gates, next: 0 })
     }

@@ -184,7 +184,8 @@ async fn work(context: &TaskContext) -> Result<Vec<Committable>, Failure> {
         context.tell(ExecutionState::Running).await;
         mailbox.run_source().await?;
     } else {
-        let mut gates = Gates::connect(&context.shared.partitions, descriptor, PARTITION_TIMEOUT).await?;
+        let (partitions, execution) = (&context.shared.partitions, &context.job.execution);
+        let mut gates = Gates::connect(partitions, descriptor, execution, PARTITION_TIMEOUT).await?;
         context.tell(ExecutionState::Running).await;
         mailbox.run_gates(&mut gates).await?;
     }
