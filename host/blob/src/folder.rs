@@ -47,10 +47,15 @@ impl Folder {
     }
 
     fn failed(&self, operation: &'static str) -> impl FnOnce(std::io::Error) -> Error + '_ {
-        move |source| Error::Io { operation, folder: self.root.clone(), source }
+        move |source| match source.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+                Error::DiskFull { folder: self.root.clone(), source }
+            }
+            _ => Error::Io { operation, folder: self.root.clone(), source },
+        }
     }
 
-    /// Longest blob, in bytes.
+    /// Largest blob, in bytes.
     pub(crate) fn limit(&self) -> u64 {
         self.limit
     }
@@ -63,11 +68,16 @@ impl Folder {
         self.dir.exists(key.to_string())
     }
 
+    /// Of the file, if it is there.
+    pub(crate) fn length(&self, key: BlobKey) -> Option<u64> {
+        self.dir.metadata(key.to_string()).ok().map(|metadata| metadata.len())
+    }
+
     pub(crate) fn keys(&self) -> Result<Vec<BlobKey>, Error> {
         let mut keys = Vec::new();
         for entry in self.dir.entries().map_err(self.failed("listing"))? {
             let name = entry.map_err(self.failed("listing"))?.file_name();
-            if let Some(key) = name.to_str().and_then(parse_key) {
+            if let Some(key) = name.to_str().and_then(|name| name.parse().ok()) {
                 keys.push(key);
             }
         }
@@ -259,31 +269,5 @@ impl Reader {
         self.left -= chunk.len() as u64;
         self.hash.update(&chunk);
         Ok(Some(chunk.into()))
-    }
-}
-
-fn parse_key(text: &str) -> Option<BlobKey> {
-    if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return None;
-    }
-    let mut key = [0_u8; 32];
-    for (byte, digits) in key.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
-    }
-    Some(BlobKey(key))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::parse_key;
-    use heddle_model::id::BlobKey;
-
-    #[test]
-    fn a_key_is_read_back_from_its_file_name() {
-        let key = BlobKey::of(b"x");
-        assert_eq!(parse_key(&key.to_string()), Some(key));
-        for other in ["", "1.tmp", &"g".repeat(64), &"é".repeat(32)] {
-            assert_eq!(parse_key(other), None);
-        }
     }
 }

@@ -7,6 +7,7 @@
 mod cache;
 mod folder;
 mod server;
+mod stock;
 mod transfer;
 
 pub use cache::{BlobCache, CacheOptions};
@@ -28,6 +29,16 @@ pub enum Error {
     Unknown { key: BlobKey },
     #[error("blob {key} is corrupted: its content has the checksum {actual}; upload it again")]
     Corrupted { key: BlobKey, actual: BlobKey },
+    #[error("the disk of the blob folder {} is full; make room, or set blob.storage.directory or io.tmp.dirs to another disk", .folder.display())]
+    DiskFull {
+        folder: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error(
+        "a blob of {size} bytes does not fit into the cache beside the {needed} bytes that running jobs need: the limit is {limit}; raise blob.cache.size"
+    )]
+    CacheFull { size: u64, needed: u64, limit: u64 },
     #[error("blob {key} is not retained for job {job}")]
     NotRetained { key: BlobKey, job: JobId },
     #[error("{operation} in the blob folder {} failed", .folder.display())]

@@ -8,6 +8,7 @@ use crate::transfer::{self, blocking};
 use crate::{DEFAULT_MAX_BLOB_SIZE, Error};
 use async_trait::async_trait;
 use bytes::Bytes;
+use heddle_model::config::{Configuration, options as o};
 use heddle_model::failure::Failure;
 use heddle_model::id::{BlobKey, JobId};
 use heddle_rpc::{BlobContent, BlobServerGateway};
@@ -31,6 +32,10 @@ pub struct ServerOptions {
 impl ServerOptions {
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into(), max_blob_size: DEFAULT_MAX_BLOB_SIZE, durable: true }
+    }
+
+    pub fn from_configuration(root: impl Into<PathBuf>, configuration: &Configuration) -> Self {
+        Self { max_blob_size: configuration.get(&o::BLOB_MAX_SIZE).0, ..Self::new(root) }
     }
 }
 

@@ -18,6 +18,7 @@ pub(crate) async fn receive(folder: &Arc<Folder>, mut content: BlobContent) -> R
     let interrupted = |source| Error::Fetch { key, source };
     let creating = Arc::clone(folder);
     let mut writer = blocking(move || Writer::create(&creating)).await?;
+    let mut left = content.size();
     while let Some(chunk) = content.next().await {
         let chunk = chunk.map_err(|error| interrupted(failure(error)))?;
         if chunk.is_empty() {
@@ -25,6 +26,11 @@ pub(crate) async fn receive(folder: &Arc<Folder>, mut content: BlobContent) -> R
             let message = format!("blob {key} comes in empty pieces");
             return Err(interrupted(Failure::new(ErrorCode::MessageMalformed, message)));
         }
+        left = left.checked_sub(chunk.len() as u64).ok_or_else(|| {
+            // Room was made for as much as was announced.
+            let message = format!("blob {key} is longer than was announced");
+            interrupted(Failure::new(ErrorCode::BlobCorrupted, message))
+        })?;
         writer = blocking(move || writer.write(&chunk).map(|()| writer)).await?;
     }
     let prepared = blocking(move || writer.finish()).await?;

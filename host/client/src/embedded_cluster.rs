@@ -117,10 +117,10 @@ impl EmbeddedCluster {
             .map_or_else(|| folder.path().join("blobs"), std::path::PathBuf::from);
         let blobs = BlobServer::open(ServerOptions {
             durable: false,
-            max_blob_size: configuration.get(&o::MAX_COMPONENT_SIZE).0,
-            ..ServerOptions::new(blob_folder)
+            ..ServerOptions::from_configuration(blob_folder, configuration)
         })?;
-        let cache = BlobCache::open(CacheOptions::new(folder.path().join("cache")), Arc::new(blobs.clone()))?;
+        let options = CacheOptions::from_configuration(folder.path().join("cache"), configuration);
+        let cache = BlobCache::open(options, Arc::new(blobs.clone()))?;
         let workers = start_workers(configuration)?;
         let shared = Shared {
             wasm: sandbox.runtime.clone(),

@@ -237,6 +237,9 @@ options! {
         RPC_KEEP_ALIVE_INTERVAL: Duration = "rpc.keep-alive.interval", Cluster, "10 s";
         /// Longest blob, such as a component, that the blob server takes.
         BLOB_MAX_SIZE: MemorySize = "blob.max-size", Cluster, "512m";
+        /// Blobs that a TaskExecutor keeps on its disk. What running jobs need must fit; what they no longer
+        /// need stays while there is room.
+        BLOB_CACHE_SIZE: MemorySize = "blob.cache.size", Cluster, "2g";
     }
 
     "Folders and logs" {

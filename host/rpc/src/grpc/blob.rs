@@ -19,6 +19,20 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tonic::{Code, Request, Response, Status, Streaming};
 
+/// Bytes in a second that an upload must bring at least, on average: who sends
+/// a byte at a time must not stay for ever.
+const SLOWEST: u64 = 64 * 1024;
+
+/// How long an upload of that many bytes may take.
+pub(crate) fn longest_transfer(size: u64) -> Duration {
+    Duration::from_secs(size / SLOWEST)
+}
+
+pub(crate) fn too_slow(longest: Duration) -> Error {
+    let message = format!("the upload of a blob was ended after {longest:?}: it was too slow; try again");
+    Error::Failure(Failure::new(ErrorCode::Blob, message))
+}
+
 /// Whether another try may bring it undamaged.
 pub(crate) fn is_corrupted(error: &Error) -> bool {
     matches!(error, Error::Failure(failure) if failure.code == ErrorCode::BlobCorrupted)
@@ -86,19 +100,21 @@ pub(crate) async fn within<T>(
 pub(crate) fn chunks<T: Send + 'static>(
     messages: Streaming<T>,
     idle: Duration,
+    failed: impl Fn(Status) -> Error + Send + 'static,
 ) -> BoxStream<'static, Result<T>> {
     let next = move |messages: Option<Streaming<T>>| async move {
         let mut messages = messages?;
         match within(idle, messages.message()).await {
             Ok(Some(message)) => Some((Ok(message), Some(messages))),
             Ok(None) => None,
-            Err(status) => Some((Err(interrupted(&status)), None)),
+            Err(status) => Some((Err(status), None)),
         }
     };
-    futures_util::stream::unfold(Some(messages), next).boxed()
+    let messages = futures_util::stream::unfold(Some(messages), next);
+    messages.map(move |message| message.map_err(&failed)).boxed()
 }
 
-fn interrupted(status: &Status) -> Error {
+pub(crate) fn interrupted(status: &Status) -> Error {
     let message = format!("a blob stopped coming half way: {}; try again", wire::root_cause(status));
     Error::Failure(Failure::new(ErrorCode::Blob, message))
 }
@@ -129,21 +145,10 @@ impl BlobServerGateway for RemoteBlobServer {
         let head = head.map_err(|status| self.remote.failed("get_blob", &status))?;
         let head = wire::present(head, "the first chunk of a blob")?;
         let size = wire::present(head.size, "the size of a blob")?;
-        let first = futures_util::stream::iter([Ok(head.chunk)]);
         let remote = self.remote.clone();
-        let next = move |messages: Option<Streaming<BlobChunk>>| {
-            let remote = remote.clone();
-            async move {
-                let mut messages = messages?;
-                match within(idle, messages.message()).await {
-                    Ok(Some(message)) => Some((Ok(message.chunk), Some(messages))),
-                    Ok(None) => None,
-                    Err(status) => Some((Err(remote.failed("get_blob", &status)), None)),
-                }
-            }
-        };
-        let rest = futures_util::stream::unfold(Some(messages), next);
-        Ok(BlobContent::stream(key, size, first.chain(rest).boxed()))
+        let rest = chunks(messages, idle, move |status| remote.failed("get_blob", &status));
+        let rest = rest.map(|message| message.map(|message| message.chunk));
+        Ok(BlobContent::stream(key, size, rest.boxed()))
     }
 }
 

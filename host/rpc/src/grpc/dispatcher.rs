@@ -125,13 +125,16 @@ impl Dispatcher for Answers {
             return Err(self.malformed("an upload without a head"));
         };
         let gateway = self.dispatcher(&head.endpoint)?;
-        let chunks = blob::chunks(messages, idle).map(|part| match part? {
-            PutBlobRequest { part: Some(Part::Chunk(chunk)) } => Ok(chunk),
-            _ => Err(wire::malformed("an upload with two heads").into()),
-        });
+        let chunks =
+            blob::chunks(messages, idle, |status| blob::interrupted(&status)).map(|part| match part? {
+                PutBlobRequest { part: Some(Part::Chunk(chunk)) } => Ok(chunk),
+                _ => Err(wire::malformed("an upload with two heads").into()),
+            });
+        let longest = idle + blob::longest_transfer(head.size);
         let content = async {
             let key = wire::blob_key(&head.key)?;
-            gateway.put_blob(BlobContent::stream(key, head.size, chunks.boxed())).await
+            let put = gateway.put_blob(BlobContent::stream(key, head.size, chunks.boxed()));
+            tokio::time::timeout(longest, put).await.unwrap_or_else(|_| Err(blob::too_slow(longest)))
         };
         self.answer(content, |key| Ok(PutBlobReply { key: Bytes::copy_from_slice(&key.0) })).await
     }

@@ -98,22 +98,10 @@ impl LeaderRetrieval {
         let started = Instant::now();
         let mut pause = RETRY_PAUSE_MIN;
         let mut tries = 0_u32;
+        let mut found = "it was not tried".to_owned();
         loop {
-            tries += 1;
-            let found = match self.ask().await {
-                Ok(leaders) if leaders.dispatcher.is_some() && leaders.resource_manager.is_some() => {
-                    self.known = Some(leaders.clone());
-                    return Ok(leaders);
-                }
-                Ok(leaders) => {
-                    self.known = Some(leaders);
-                    "it answers, but does not lead yet".to_owned()
-                }
-                Err((Error::Failure(failure), _)) if !failure.code.retry_helps() => return Err(failure),
-                Err((Error::Unreachable { .. }, cause)) => cause,
-                Err((error, _)) => error.to_string(),
-            };
-            if started.elapsed() + pause >= patience {
+            let left = patience.saturating_sub(started.elapsed());
+            if left.is_zero() {
                 let message = format!(
                     "no JobManager answers at {} ({tries} tries in {:.1?}): {found}; check that it runs, \
                      `jobmanager.rpc.address` and `jobmanager.rpc.port`, and that no firewall is in between",
@@ -122,7 +110,24 @@ impl LeaderRetrieval {
                 );
                 return Err(Failure::new(ErrorCode::Unreachable, message));
             }
-            tokio::time::sleep(pause).await;
+            tries += 1;
+            match tokio::time::timeout(left, self.ask()).await {
+                Ok(Ok(leaders)) if leaders.dispatcher.is_some() && leaders.resource_manager.is_some() => {
+                    self.known = Some(leaders.clone());
+                    return Ok(leaders);
+                }
+                Ok(Ok(leaders)) => {
+                    self.known = Some(leaders);
+                    found = "it answers, but does not lead yet".to_owned();
+                }
+                Ok(Err((Error::Failure(failure), _))) if !failure.code.retry_helps() => return Err(failure),
+                Ok(Err((Error::Unreachable { .. }, cause))) => found = cause,
+                Ok(Err((error, _))) => found = error.to_string(),
+                // The last try; what the one before found says more.
+                Err(_) if tries == 1 => found = "it did not answer in time".to_owned(),
+                Err(_) => {}
+            }
+            tokio::time::sleep(pause.min(patience.saturating_sub(started.elapsed()))).await;
             pause = (pause * 2).min(RETRY_PAUSE_MAX);
         }
     }

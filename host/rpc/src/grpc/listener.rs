@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 /// Calls under way on one connection; a peer with more waits.
-const CALLS_PER_CONNECTION_MAX: u32 = 1024;
+const CALLS_PER_CONNECTION_MAX: u32 = 256;
 
 /// Longest frame that is accepted, in bytes: a blob's chunk fits.
 const FRAME_MAX: u32 = 512 * 1024;

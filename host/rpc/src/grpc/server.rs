@@ -152,17 +152,28 @@ impl Services {
         let upload = path.ends_with("/PutBlob");
         let call = self.clone().dispatch(service, request);
         if upload {
-            return call.await;
+            return call.await.inspect(|response| self.count(response));
         }
         // Longer than any sender waits, so that a message of which half came
         // does not stay for ever.
         let longest = dispatcher::RESULT_WAIT_MAX.max(handshake::LEADERS_WAIT_MAX) + limits.ask_timeout * 2;
         match tokio::time::timeout(longest, call).await {
-            Ok(response) => response,
+            Ok(response) => response.inspect(|response| self.count(response)),
             Err(_) => {
                 metrics.calls_failed.add_one();
                 Ok(overdue(longest).into_http())
             }
+        }
+    }
+
+    /// A status without details is not of a gateway: the message could not be
+    /// read.
+    fn count(&self, response: &HttpResponse<Body>) {
+        let headers = response.headers();
+        let refused = headers.get("grpc-status").is_some_and(|status| status != "0");
+        if refused && !headers.contains_key("grpc-status-details-bin") {
+            self.shared.metrics.calls_refused.add_one();
+            debug!(remote = %self.remote, ?headers, "message refused");
         }
     }
 
@@ -178,10 +189,7 @@ impl Services {
             JobMasterServer::<Answers>::NAME => self.job_master.call(request).await,
             TaskExecutorServer::<Answers>::NAME => self.task_executor.call(request).await,
             BlobServerServer::<Answers>::NAME => self.blob_server.call(request).await,
-            _ => {
-                self.shared.metrics.calls_refused.add_one();
-                Ok(Status::unimplemented("no such service").into_http())
-            }
+            _ => Ok(Status::unimplemented("no such service").into_http()),
         }
     }
 }

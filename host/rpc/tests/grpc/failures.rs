@@ -115,8 +115,7 @@ async fn a_call_under_way_ends_when_its_receiver_does() {
 }
 
 #[tokio::test]
-async fn a_host_that_swallows_everything_is_unreachable_within_the_deadline() {
-    // A full backlog: connections are neither taken nor refused.
+async fn a_host_that_swallows_everything_is_given_up_at_the_deadline() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = Address(format!("heddle://{}/dispatcher", listener.local_addr().unwrap()));
     let ask_timeout = Duration::from_millis(400);

@@ -2,5 +2,8 @@
 
 mod failures;
 mod fakes;
+mod handshake;
+mod hostile;
+mod ports;
 mod round_trips;
 mod samples;
