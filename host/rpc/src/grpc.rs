@@ -8,6 +8,8 @@
 mod address;
 mod blob;
 mod dispatcher;
+#[cfg(test)]
+mod encoding;
 mod handshake;
 mod introduction;
 mod job_master;

@@ -5,6 +5,9 @@
 //! late carries its fencing token, instance or attempt; a receiver drops it
 //! with [`Error::Fenced`] if it is stale. Nothing here decides anything.
 
+#[cfg(test)]
+extern crate self as heddle_rpc; // samples name it as others do
+
 mod blob;
 mod dispatcher;
 pub mod grpc;

@@ -207,7 +207,7 @@ impl TaskExecutor for Answers {
 }
 
 /// Each vertex once, and the tasks that point to them.
-fn pack(tasks: &[TaskDeploymentDescriptor]) -> Result<(Vec<Bytes>, Vec<Task>)> {
+pub(crate) fn pack(tasks: &[TaskDeploymentDescriptor]) -> Result<(Vec<Bytes>, Vec<Task>)> {
     let mut vertices = Vec::new();
     let mut positions = HashMap::<VertexId, (u32, &Arc<JobVertex>)>::new();
     let mut packed = Vec::with_capacity(tasks.len());
@@ -234,7 +234,7 @@ fn pack(tasks: &[TaskDeploymentDescriptor]) -> Result<(Vec<Bytes>, Vec<Task>)> {
     Ok((vertices, packed))
 }
 
-fn unpack(vertices: &[Bytes], tasks: Vec<Task>) -> Result<Vec<TaskDeploymentDescriptor>> {
+pub(crate) fn unpack(vertices: &[Bytes], tasks: Vec<Task>) -> Result<Vec<TaskDeploymentDescriptor>> {
     let vertices = vertices.iter().map(|vertex| wire::decode(vertex, "a vertex").map(Arc::new));
     let vertices = vertices.collect::<Result<Vec<Arc<JobVertex>>>>()?;
     let task = |task: Task| {
