@@ -197,3 +197,26 @@ pub(crate) fn no_answer(name: &'static str, address: &Address, timeout: Duration
     );
     Error::Failure(Failure::new(ErrorCode::NoAnswer, message))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use heddle_model::config::Configuration;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_shared_and_forgotten_when_nobody_uses_it() {
+        let limits = Limits::from_configuration(&Configuration::new());
+        let peers = Peers::new(HeaderMap::new(), limits, Arc::default());
+        let remote = |text: &str| peers.remote(&Address(format!("heddle://{text}"))).unwrap();
+        let kept = remote("a:1/dispatcher");
+        assert!(Arc::ptr_eq(&kept.peer, &remote("a:1/resourcemanager").peer));
+        let dropped = Arc::downgrade(&remote("b:1/taskexecutor/w").peer);
+        tokio::time::advance(UNUSED_MAX / 2).await;
+        peers.forget_unused();
+        assert!(dropped.upgrade().is_some());
+        tokio::time::advance(UNUSED_MAX).await;
+        peers.forget_unused();
+        assert!(dropped.upgrade().is_none());
+        assert!(Arc::ptr_eq(&kept.peer, &remote("a:1/dispatcher").peer));
+    }
+}
