@@ -2,6 +2,7 @@
 //! digits; upper case counts as lower case.
 
 use heddle::prelude::*;
+use heddle::text::ascii_words;
 
 #[heddle::main]
 pub fn main(env: &mut StreamExecutionEnvironment, args: Args) -> heddle::Result<()> {
@@ -16,7 +17,7 @@ pub fn main(env: &mut StreamExecutionEnvironment, args: Args) -> heddle::Result<
             lower.clear();
             lower.push_str(line);
             lower.make_ascii_lowercase();
-            for word in words(&lower) {
+            for word in ascii_words(&lower) {
                 out.collect((word, 1));
             }
         })
@@ -27,8 +28,4 @@ pub fn main(env: &mut StreamExecutionEnvironment, args: Args) -> heddle::Result<
         .write_csv(output)
         .name("output");
     Ok(())
-}
-
-fn words(text: &str) -> impl Iterator<Item = &str> {
-    text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty())
 }

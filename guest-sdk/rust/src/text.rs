@@ -1,7 +1,11 @@
-//! How elements are written as text: by `print` and `write_text` as Flink
+//! Text: splitting it into words, and how elements are written as text: by `print` and `write_text` as Flink
 //! prints them, `(word,3)`; by `write_csv` without the parentheses.
 
+mod words;
+
 use std::fmt::Write;
+
+pub use words::{ascii_words, split_whitespace};
 
 /// A value that sinks can write as text.
 ///

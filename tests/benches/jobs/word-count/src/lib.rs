@@ -19,7 +19,7 @@ pub fn main(env: &mut StreamExecutionEnvironment, args: Args) -> heddle::Result<
         out.collect(table.get_or_insert_with(|| Lines::new(keys, long)).next_line());
     })
     .flat_map::<(Str, u64)>(|line, out| {
-        for word in line.split_ascii_whitespace() {
+        for word in heddle::text::split_whitespace(line) {
             out.collect((word, 1));
         }
     })
