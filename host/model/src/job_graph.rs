@@ -127,6 +127,9 @@ pub struct ExecutionConfig {
     /// `taskmanager.network.memory.buffers-per-channel`: batches that a
     /// channel holds before its producer waits.
     pub buffers_per_channel: u32,
+    /// `taskmanager.network.memory.floating-buffers-per-gate`: batches more
+    /// that the channels of a result partition share.
+    pub floating_buffers: u32,
     /// `taskmanager.wasm.state-cache-size`: cached state in a guest, in bytes.
     pub state_cache_size: u64,
     /// `taskmanager.wasm.call-timeout`: guest time that one call may take.
@@ -147,6 +150,7 @@ impl Default for ExecutionConfig {
             buffer_timeout: Duration::from_millis(100),
             batch_size: 32 * 1024,
             buffers_per_channel: 4,
+            floating_buffers: 8,
             state_cache_size: 64 * 1024 * 1024,
             call_timeout: Duration::from_secs(60),
             log_lines_per_second: 100,

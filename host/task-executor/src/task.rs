@@ -214,10 +214,11 @@ fn unreachable(operator: &str, error: &heddle_rpc::Error) -> Failure {
 fn register_partitions(context: &TaskContext) -> Result<HashMap<u32, Arc<ResultPartition>>, Failure> {
     let execution = &context.job.execution;
     let register = |descriptor: &heddle_model::task::ResultPartitionDescriptor| {
+        let shared = execution.floating_buffers / descriptor.subpartitions.max(1);
         let partition = context.shared.partitions.register(
             descriptor.partition,
             descriptor.subpartitions,
-            execution.buffers_per_channel,
+            execution.buffers_per_channel + shared,
             execution.batch_size,
         )?;
         Ok((descriptor.output, Arc::new(partition)))

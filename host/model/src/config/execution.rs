@@ -48,6 +48,7 @@ impl ExecutionConfig {
             buffer_timeout: configuration.get(&o::BUFFER_TIMEOUT),
             batch_size: segment as u32,
             buffers_per_channel: configuration.get(&o::BUFFERS_PER_CHANNEL).get(),
+            floating_buffers: configuration.get(&o::FLOATING_BUFFERS),
             state_cache_size: configuration.get(&o::STATE_CACHE_SIZE).0,
             call_timeout,
             log_lines_per_second: configuration.get(&o::LOG_RATE),

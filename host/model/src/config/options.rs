@@ -160,6 +160,9 @@ options! {
         SEGMENT_SIZE: MemorySize = "taskmanager.memory.segment-size", Cluster, "32kb";
         /// Batches that a channel holds before its producer waits.
         BUFFERS_PER_CHANNEL: NonZeroU32 = "taskmanager.network.memory.buffers-per-channel", Cluster, "4";
+        /// Batches more that the channels of a result partition have between them: with few channels each
+        /// may hold more, so that producer and consumer seldom wait for each other.
+        FLOATING_BUFFERS: u32 = "taskmanager.network.memory.floating-buffers-per-gate", Cluster, "8";
     }
 
     "The sandbox" {
