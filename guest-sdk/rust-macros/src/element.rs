@@ -30,6 +30,7 @@ pub fn expand(input: TokenStream) -> Result<TokenStream> {
         if lifetimes.is_empty() { quote!(#name<#(#types),*>) } else { quote!(#name<#lifetime, #(#types),*>) }
     };
     let (whole, view, cursor_view) = (of(quote!('static)), of(quote!('view)), of(quote!('batch)));
+    let owned = lifetimes.is_empty();
     let schema = schema(&input)?;
     let parameters = types.iter().map(|ty| quote!(::heddle::__private::schema::<#ty>()));
     let mut text_generics = generics.clone();
@@ -41,6 +42,8 @@ pub fn expand(input: TokenStream) -> Result<TokenStream> {
     Ok(quote! {
         impl #impl_generics ::heddle::prelude::Element for #whole #where_clause {
             type View<'view> = #view;
+            const PLAIN: bool = false;
+            const OWNED: bool = #owned;
             type Cursor<'batch> = ::heddle::__private::VarCursor<'batch>;
             type Writer = ::heddle::__private::VarWriter;
 
@@ -91,7 +94,9 @@ pub fn expand(input: TokenStream) -> Result<TokenStream> {
             }
         }
 
-        impl #impl_generics ::heddle::prelude::Key for #whole #where_clause {}
+        impl #impl_generics ::heddle::prelude::Key for #whole #where_clause {
+            type Slot = ::heddle::__private::BytesSlot;
+        }
 
         impl #text_generics ::heddle::text::Text for #view #where_clause {
             fn write_to(&self, out: &mut ::std::string::String) {

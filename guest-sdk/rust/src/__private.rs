@@ -13,6 +13,7 @@ pub use crate::error::IntoResult;
 pub use crate::runtime::bindings;
 pub use crate::runtime::bindings::export;
 pub use crate::runtime::component::{Component, Main};
+pub use crate::state::table::BytesSlot;
 
 /// What a type parameter of an element has to be.
 pub trait Parameter: Element + Serialize + DeserializeOwned + Clone {}

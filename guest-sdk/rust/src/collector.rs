@@ -1,26 +1,129 @@
-//! Where a function of the program puts the elements that it makes.
+//! Where a function of the program puts the elements that it makes. They are
+//! staged, so that the call to the next operator is paid once for many: plain
+//! ones in columns, owned ones in a block. Others go on one by one.
 
+use crate::batch::builder::BatchBuilder;
+use crate::batch::reader::Batch;
 use crate::element::Element;
+use crate::error::Result;
 use crate::position;
-use crate::push::Push;
+use crate::push::{BLOCK, Block, Next, Signal};
+use std::mem::ManuallyDrop;
+
+/// A stage stays in the first-level cache, with the batch that it is read into.
+const STAGE_BYTES: usize = 8 * 1024;
+/// Most records of a stage.
+const STAGE_ROWS: usize = 1024;
 
 /// Takes what a function gives out.
 pub struct Collector<'c, U: Element> {
-    out: &'c mut dyn Push<U>,
-    operator: u32,
+    stage: &'c mut Stage<U>,
 }
 
 impl<'c, U: Element> Collector<'c, U> {
-    #[inline(always)]
-    pub(crate) fn new(out: &'c mut dyn Push<U>, operator: u32) -> Self {
-        Self { out, operator }
-    }
-
     /// Gives out an element.
     #[inline(always)]
     pub fn collect(&mut self, value: U::View<'_>) {
-        self.out.push(value);
-        // What follows is this operator's code again.
+        self.stage.collect(value);
+    }
+}
+
+/// What an operator with a collector has behind it.
+pub(crate) struct Stage<U: Element> {
+    operator: u32,
+    out: Next<U>,
+    /// Used for plain elements.
+    columns: BatchBuilder<U>,
+    /// The record that each staged element came from.
+    origins: Box<[u32]>,
+    /// The record that the operator works on.
+    origin: u32,
+    /// Used for owned elements that are not plain.
+    block: Option<Box<Block<U::View<'static>>>>,
+}
+
+impl<U: Element> Stage<U> {
+    pub(crate) fn new(operator: u32, out: Next<U>) -> Self {
+        let rows = if U::PLAIN || U::OWNED { STAGE_ROWS } else { 0 };
+        Self {
+            operator,
+            out,
+            columns: BatchBuilder::staging(STAGE_BYTES, STAGE_ROWS),
+            origins: vec![0; rows].into_boxed_slice(),
+            origin: 0,
+            block: (U::OWNED && !U::PLAIN).then(|| Box::new(Block::new(0))),
+        }
+    }
+
+    /// The collector for a function's call.
+    #[inline(always)]
+    pub(crate) fn collector(&mut self) -> Collector<'_, U> {
+        self.origin = position::origin();
+        Collector { stage: self }
+    }
+
+    #[inline(always)]
+    pub(crate) fn collect(&mut self, value: U::View<'_>) {
+        if U::PLAIN {
+            let row = self.columns.rows();
+            if !self.columns.push(None, &value) {
+                // A copy, so that the value itself need not lie in memory.
+                return self.overflow(&value.clone());
+            }
+            // SAFETY: the columns hold at most `STAGE_ROWS` records.
+            unsafe { *self.origins.get_unchecked_mut(row) = self.origin };
+        } else if let (true, Some(block)) = (U::OWNED, &mut self.block) {
+            let index = block.len();
+            // SAFETY: an owned element's view is the same type for every
+            // lifetime; a full block is flushed below, before the next value.
+            unsafe {
+                let value = ManuallyDrop::new(value);
+                block.put(index as u8, std::ptr::from_ref(&*value).cast::<U::View<'static>>().read());
+                *self.origins.get_unchecked_mut(index) = self.origin;
+            }
+            if index + 1 == BLOCK {
+                self.flush();
+            }
+        } else {
+            self.out.push(value);
+            // What follows is this operator's code again.
+            position::operator(self.operator);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn overflow(&mut self, value: &U::View<'_>) {
+        self.flush();
+        while !self.columns.push(None, value) {
+            self.columns.grow();
+        }
+        self.origins[self.columns.rows() - 1] = self.origin;
+    }
+
+    /// Passes on what is staged.
+    #[inline(never)]
+    pub(crate) fn flush(&mut self) {
+        if let Some(block) = self.block.as_mut().filter(|block| !block.is_empty()) {
+            position::staged(&self.origins, || self.out.push_block(block));
+        }
+        if let Some(bytes) = self.columns.finish() {
+            // SAFETY: the builder makes valid batches.
+            let batch = unsafe { Batch::<U>::new(bytes) };
+            position::staged(&self.origins, || self.out.push_batch(&batch));
+        }
         position::operator(self.operator);
+    }
+
+    /// Passes a block on; nothing is staged meanwhile.
+    #[inline(always)]
+    pub(crate) fn push_block<'a>(&mut self, block: &mut Block<U::View<'a>>) {
+        self.out.push_block(block);
+    }
+
+    /// Passes on what is staged, then the signal.
+    pub(crate) fn signal(&mut self, signal: Signal) -> Result<()> {
+        self.flush();
+        self.out.signal(signal)
     }
 }

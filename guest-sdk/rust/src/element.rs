@@ -12,6 +12,7 @@ use crate::batch::builder::Regions;
 use crate::batch::hash::KeyRef;
 use crate::batch::reader::Sections;
 use crate::runtime::bindings::types::{Column, ElementType};
+use crate::state::table::KeySlot;
 
 /// Most columns of an element.
 pub const COLUMNS_MAX: usize = 64;
@@ -50,11 +51,20 @@ pub trait Element: 'static {
     /// What an operator sees of the element.
     type View<'a>: Clone;
 
+    /// Whether writing a value to columns and reading it back costs next to
+    /// nothing: fixed columns and borrowed text.
+    #[doc(hidden)]
+    const PLAIN: bool;
+
+    /// Whether the view is the type itself, whatever the lifetime.
+    #[doc(hidden)]
+    const OWNED: bool;
+
     #[doc(hidden)]
     type Cursor<'b>;
 
     #[doc(hidden)]
-    type Writer: 'static;
+    type Writer: Copy + 'static;
 
     /// Adds the columns and the schema.
     #[doc(hidden)]
@@ -133,7 +143,11 @@ impl<T: for<'x> Element<View<'x> = T> + Clone> Owned for T {}
     note = "keys are integers, `bool`, `char`, `String`, `Str`, `Bytes`, tuples of them, and types that derive `Element`",
     note = "name the key's type if it is borrowed: `key_by::<Str>(|r| r.0)`"
 )]
-pub trait Key: Element {}
+pub trait Key: Element {
+    /// How a state table holds the key.
+    #[doc(hidden)]
+    type Slot: KeySlot;
+}
 
 /// Columns and schema of an element type, as they are put together.
 #[derive(Default)]

@@ -3,10 +3,12 @@
 
 use crate::batch::builder::BatchBuilder;
 use crate::batch::hash::{key_group_of, subtask_of};
+use crate::batch::reader::Batch;
 use crate::element::Element;
 use crate::error::{Error, Result};
 use crate::graph::Channels;
-use crate::push::{AnyNext, Push, Signal, Typed};
+use crate::position;
+use crate::push::{AnyNext, BLOCK, Block, Push, Signal, Typed};
 use crate::runtime::bindings::types::Partitioner;
 use crate::runtime::host;
 use std::marker::PhantomData;
@@ -57,12 +59,85 @@ impl<T: Element, R: Route<T>> Encoder<T, R> {
         Box::new(Typed::<T>(Box::new(encoder)))
     }
 
+    #[inline(always)]
+    fn put(&mut self, value: &T::View<'_>) {
+        let (hash, channel) = self.route.route(value);
+        debug_assert!((channel as usize) < self.builders.len());
+        // SAFETY: a route gives a channel below the number of builders.
+        let builder = unsafe { self.builders.get_unchecked_mut(channel as usize) };
+        if !builder.push(R::HASHED.then_some(hash), value) {
+            // A copy, so that the value itself need not lie in memory.
+            self.overflow(channel, hash, &value.clone());
+        }
+    }
+
+    /// Spreads a block over several builders.
+    #[inline(never)]
+    fn spread_block(&mut self, block: &mut Block<T::View<'_>>) {
+        block.drain(|index, value| {
+            position::row(index);
+            self.put(&value);
+        });
+    }
+
+    /// Spreads a batch over several builders.
+    #[inline(never)]
+    fn spread_batch(&mut self, batch: &Batch<'_, T>) {
+        let mut cursor = batch.cursor();
+        position::leave_block();
+        for row in 0..batch.rows() {
+            position::row(row);
+            // SAFETY: rows are read in order and below the batch's count.
+            self.put(&unsafe { T::read(&mut cursor, row as usize) });
+        }
+    }
+
+    /// Adds a block to the only builder. First all are hashed, then all are
+    /// written: each loop is short enough for the registers. Measured: 3 ns a
+    /// word less. With several builders it costs 3 more.
+    #[inline(never)]
+    fn keep_block(&mut self, block: &mut Block<T::View<'_>>) {
+        let mut hashes = [0; BLOCK];
+        for (index, view) in block.as_slice().iter().enumerate() {
+            position::row(index as u32);
+            hashes[index] = self.route.route(view).0;
+        }
+        let values = block.as_slice();
+        let mut done = 0;
+        loop {
+            done += self.builders[0].push_all(R::HASHED.then_some(&hashes[done..]), &values[done..]);
+            if done == values.len() {
+                break;
+            }
+            self.overflow(0, hashes[done], &values[done]);
+            done += 1;
+        }
+        block.drain(|_, value| drop(value));
+    }
+
+    fn keep_batch(&mut self, batch: &Batch<'_, T>) {
+        let mut cursor = batch.cursor();
+        let mut base = 0;
+        while base < batch.rows() {
+            let count = (batch.rows() - base).min(BLOCK as u32);
+            let mut block = Block::whole(base);
+            for row in base..base + count {
+                // SAFETY: rows are read in order and below the batch's count;
+                // at most a block.
+                unsafe { block.put_value(T::read(&mut cursor, row as usize)) };
+            }
+            block.enter();
+            self.keep_block(&mut block);
+            base += count;
+        }
+    }
+
     #[cold]
     #[inline(never)]
     fn overflow(&mut self, channel: u32, hash: u32, value: &T::View<'_>) {
         self.send(channel);
         let builder = &mut self.builders[channel as usize];
-        while !builder.push(hash, value) {
+        while !builder.push(R::HASHED.then_some(hash), value) {
             builder.grow();
         }
     }
@@ -75,15 +150,17 @@ impl<T: Element, R: Route<T>> Encoder<T, R> {
 }
 
 impl<T: Element, R: Route<T>> Push<T> for Encoder<T, R> {
-    #[inline]
     fn push(&mut self, value: T::View<'_>) {
-        let (hash, channel) = self.route.route(&value);
-        debug_assert!((channel as usize) < self.builders.len());
-        // SAFETY: a route gives a channel below the number of builders.
-        let builder = unsafe { self.builders.get_unchecked_mut(channel as usize) };
-        if !builder.push(hash, &value) {
-            self.overflow(channel, hash, &value);
-        }
+        self.put(&value);
+    }
+
+    fn push_block<'a>(&mut self, block: &mut Block<T::View<'a>>) {
+        block.enter();
+        if self.builders.len() == 1 { self.keep_block(block) } else { self.spread_block(block) }
+    }
+
+    fn push_batch(&mut self, batch: &Batch<'_, T>) {
+        if self.builders.len() == 1 { self.keep_batch(batch) } else { self.spread_batch(batch) }
     }
 
     fn signal(&mut self, signal: Signal) -> Result<()> {

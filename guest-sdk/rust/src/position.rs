@@ -17,6 +17,8 @@ struct Position {
     /// The indices within the batch of a block's values, less `block_base`.
     rows: Cell<*const u8>,
     block_base: Cell<u32>,
+    /// For each row of a staged batch, the record that it came from.
+    origins: Cell<*const u32>,
 }
 
 thread_local! {
@@ -27,6 +29,7 @@ thread_local! {
             row: Cell::new(u32::MAX),
             rows: Cell::new(ptr::null()),
             block_base: Cell::new(0),
+            origins: Cell::new(ptr::null()),
         }
     };
 }
@@ -48,6 +51,7 @@ pub(crate) fn row(index: u32) {
 pub(crate) fn start_batch() {
     POSITION.with(|p| {
         p.rows.set(ptr::null());
+        p.origins.set(ptr::null());
         p.row.set(0);
     });
 }
@@ -74,6 +78,7 @@ pub(crate) fn end_batch(rows: u32) {
     POSITION.with(|p| {
         p.operator.set(NO_OPERATOR);
         p.rows.set(ptr::null());
+        p.origins.set(ptr::null());
         p.row.set(u32::MAX);
         p.base.set(p.base.get() + u64::from(rows));
     });
@@ -110,6 +115,7 @@ pub(crate) fn restore(to: Snapshot) {
         p.base.set(to.base);
         p.row.set(u32::MAX);
         p.rows.set(ptr::null());
+        p.origins.set(ptr::null());
     });
 }
 
@@ -119,21 +125,60 @@ pub(crate) fn current_operator() -> Option<u32> {
     (id != NO_OPERATOR).then_some(id)
 }
 
+/// Index within the input's batch of the record that is worked on.
+#[inline(always)]
+pub(crate) fn origin() -> u32 {
+    POSITION.with(
+        |p| {
+            if p.rows.get().is_null() && p.origins.get().is_null() { p.row.get() } else { resolve(p) }
+        },
+    )
+}
+
+#[inline(never)]
+fn resolve(p: &Position) -> u32 {
+    let mut index = p.row.get();
+    if index == u32::MAX {
+        return index;
+    }
+    let rows = p.rows.get();
+    if !rows.is_null() {
+        // SAFETY: set by `enter_block`, whose caller keeps the block's rows
+        // alive, and rows below the block's length are written.
+        index = p.block_base.get() + u32::from(unsafe { *rows.add(index as usize) });
+    }
+    let origins = p.origins.get();
+    if !origins.is_null() {
+        // SAFETY: set by `staged`, which keeps an origin for each row of the
+        // batch alive while it runs.
+        index = unsafe { *origins.add(index as usize) };
+    }
+    index
+}
+
+/// Runs `f` over a staged batch: its rows came from the records `origins`.
+pub(crate) fn staged<R>(origins: &[u32], f: impl FnOnce() -> R) -> R {
+    let former = POSITION.with(|p| {
+        let former = (p.origins.get(), p.rows.get(), p.block_base.get(), p.row.get());
+        p.origins.set(origins.as_ptr());
+        p.rows.set(ptr::null());
+        p.row.set(0);
+        former
+    });
+    let result = f();
+    POSITION.with(|p| {
+        p.origins.set(former.0);
+        p.rows.set(former.1);
+        p.block_base.set(former.2);
+        p.row.set(former.3);
+    });
+    result
+}
+
 /// Index of the current record among all that the subtask has taken in.
 pub(crate) fn current_record() -> Option<u64> {
-    POSITION.with(|p| {
-        let row = p.row.get();
-        if row == u32::MAX {
-            return None;
-        }
-        let rows = p.rows.get();
-        let index = if rows.is_null() {
-            row
-        } else {
-            // SAFETY: set by `enter_block`, whose caller keeps the block's
-            // rows alive, and rows below the block's length are written.
-            p.block_base.get() + u32::from(unsafe { *rows.add(row as usize) })
-        };
-        Some(p.base.get() + u64::from(index))
+    POSITION.with(|p| match resolve(p) {
+        u32::MAX => None,
+        index => Some(p.base.get() + u64::from(index)),
     })
 }

@@ -12,6 +12,8 @@ use std::mem::MaybeUninit;
 /// What passes down a chain beside elements, in order with them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
+    /// The call from the host is about to end: pass on what is staged.
+    EndBatch,
     /// Send what is buffered.
     Flush,
     /// Write cached state to the host.
@@ -85,6 +87,17 @@ impl<T: Element> AnyNext for Typed<T> {
 /// integers stays in the first-level cache.
 pub const BLOCK: usize = 128;
 
+/// The positions of records that follow each other.
+const EACH: [u8; BLOCK] = {
+    let mut rows = [0; BLOCK];
+    let mut row = 0;
+    while row < BLOCK {
+        rows[row] = row as u8;
+        row += 1;
+    }
+    rows
+};
+
 /// Some elements with the positions of the records that they came from.
 pub struct Block<V> {
     len: usize,
@@ -99,6 +112,13 @@ impl<V> Block<V> {
     #[inline(always)]
     pub fn new(base: u32) -> Self {
         Self { len: 0, base, rows: [0; BLOCK], values: [const { MaybeUninit::uninit() }; BLOCK] }
+    }
+
+    /// An empty block for records that follow each other from row `base` on;
+    /// its values are added with `put_value`.
+    #[inline(always)]
+    pub fn whole(base: u32) -> Self {
+        Self { len: 0, base, rows: EACH, values: [const { MaybeUninit::uninit() }; BLOCK] }
     }
 
     /// Makes an empty block count from row `base`.
@@ -209,13 +229,13 @@ impl<V> Block<V> {
 
     /// Takes all values out, in order, with their index in the block.
     #[inline(always)]
-    pub fn drain(&mut self, mut each: impl FnMut(u32, V)) {
-        // Should `each` unwind, the values left are leaked, not dropped twice.
+    pub fn drain(&mut self, mut with: impl FnMut(u32, V)) {
+        // Should `with` unwind, the values left are leaked, not dropped twice.
         let len = std::mem::take(&mut self.len);
-        for index in 0..len {
+        each(len, |index| {
             // SAFETY: the first `len` values are written, and each is taken once.
-            each(index as u32, unsafe { self.values.get_unchecked(index).assume_init_read() });
-        }
+            with(index as u32, unsafe { self.values.get_unchecked(index).assume_init_read() });
+        });
     }
 
     /// The values.
@@ -230,6 +250,25 @@ impl<V> Drop for Block<V> {
         if std::mem::needs_drop::<V>() {
             self.drain(|_, value| drop(value));
         }
+    }
+}
+
+/// Calls `f` for each index below `count`, four a turn: a turn asks the host's
+/// clock whether the guest must give way, which costs as much as some of the
+/// bodies.
+#[inline(always)]
+pub(crate) fn each(count: usize, mut f: impl FnMut(usize)) {
+    let mut index = 0;
+    while index + 4 <= count {
+        f(index);
+        f(index + 1);
+        f(index + 2);
+        f(index + 3);
+        index += 4;
+    }
+    while index < count {
+        f(index);
+        index += 1;
     }
 }
 

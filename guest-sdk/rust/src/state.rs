@@ -3,5 +3,6 @@
 pub(crate) mod cache;
 pub mod handle;
 pub(crate) mod keyed;
-pub(crate) mod table;
+#[doc(hidden)]
+pub mod table;
 pub(crate) mod wire;

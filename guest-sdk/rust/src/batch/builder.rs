@@ -69,6 +69,9 @@ pub struct BatchBuilder<T: Element> {
     sections: Vec<Section>,
     hashed: bool,
     target: usize,
+    rows_max: usize,
+    /// Whether a batch with large gaps is moved together before it is given.
+    compacts: bool,
     /// Expected length of a value, for each variable column.
     lengths: Vec<usize>,
     _element: PhantomData<fn(T)>,
@@ -103,9 +106,17 @@ impl<T: Element> BatchBuilder<T> {
             sections,
             hashed,
             target,
+            rows_max: ROWS_MAX.min(MAX_ROWS),
+            compacts: true,
             lengths,
             _element: PhantomData,
         }
+    }
+
+    /// A builder of batches that stay in this instance: at most `rows_max`
+    /// records each, gaps as they may be.
+    pub fn staging(target: usize, rows_max: usize) -> Self {
+        Self { rows_max, compacts: false, ..Self::new(false, target) }
     }
 
     /// Records in the batch.
@@ -114,10 +125,12 @@ impl<T: Element> BatchBuilder<T> {
         self.rows
     }
 
-    /// Adds a record; `false` says that there is no room for it.
+    /// Adds a record, with its hash if the batch has hashes; `false` says that
+    /// there is no room for it.
     #[inline(always)]
     #[must_use]
-    pub fn push(&mut self, hash: u32, value: &T::View<'_>) -> bool {
+    pub fn push(&mut self, hash: Option<u32>, value: &T::View<'_>) -> bool {
+        debug_assert_eq!(hash.is_some(), self.hashed);
         let row = self.rows;
         if row == self.capacity {
             return false;
@@ -129,12 +142,43 @@ impl<T: Element> BatchBuilder<T> {
             if !T::write(writer, row, value) {
                 return false;
             }
-            if self.hashed {
+            if let Some(hash) = hash {
                 self.hashes.add(row * 4).cast::<u32>().write_unaligned(hash.to_le());
             }
         }
         self.rows = row + 1;
         true
+    }
+
+    /// Adds records, with their hashes if the batch has hashes, until there is
+    /// no room; gives how many it took.
+    #[inline(always)]
+    pub fn push_all(&mut self, hashes: Option<&[u32]>, values: &[T::View<'_>]) -> usize {
+        debug_assert_eq!(hashes.is_some(), self.hashed);
+        debug_assert!(hashes.is_none_or(|hashes| hashes.len() >= values.len()));
+        let room = values.len().min(self.capacity - self.rows);
+        let Some(writer) = self.writer.as_mut().filter(|_| room > 0) else { return 0 };
+        // A copy, which need not lie in memory.
+        let mut writing = *writer;
+        let mut taken = 0;
+        while taken < room {
+            let row = self.rows + taken;
+            // SAFETY: `row` is below the capacity, so the buffer is laid out
+            // for it; there are as many hashes as values.
+            unsafe {
+                if !T::write(&mut writing, row, values.get_unchecked(taken)) {
+                    break;
+                }
+                if let Some(hashes) = hashes {
+                    let hash = hashes.get_unchecked(taken).to_le();
+                    self.hashes.add(row * 4).cast::<u32>().write_unaligned(hash);
+                }
+            }
+            taken += 1;
+        }
+        *writer = writing;
+        self.rows += taken;
+        taken
     }
 
     /// Makes room for a record that did not fit an empty batch.
@@ -195,7 +239,7 @@ impl<T: Element> BatchBuilder<T> {
             end = end.max(section.at + *length);
         }
         let directory_end = HEADER + self.sections.len() * ENTRY;
-        if end - directory_end > used + used / 8 + 64 {
+        if self.compacts && end - directory_end > used + used / 8 + 64 {
             end = self.compact(&lengths);
         }
         let length = end + PADDING;
@@ -266,8 +310,7 @@ impl<T: Element> BatchBuilder<T> {
     fn lay_out(&mut self) {
         let directory_end = HEADER + self.sections.len() * ENTRY;
         let row = self.row_bytes(&self.lengths).max(1);
-        let rows =
-            (self.target.saturating_sub(directory_end + PADDING) / row).clamp(1, ROWS_MAX.min(MAX_ROWS));
+        let rows = (self.target.saturating_sub(directory_end + PADDING) / row).clamp(1, self.rows_max);
         let mut at = directory_end.next_multiple_of(8);
         for section in &mut self.sections {
             let width = match section.kind {

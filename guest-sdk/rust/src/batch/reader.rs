@@ -74,17 +74,31 @@ impl<'b, T: Element> Batch<'b, T> {
         if self.flags & HASHES == 0 {
             return None;
         }
-        Some(Hashes { column: FixedCursor::new(self.sections((self.flags & TIMESTAMPS) as usize).take()) })
+        let bytes = self.sections((self.flags & TIMESTAMPS) as usize).take();
+        Some(Hashes { bytes, column: FixedCursor::new(bytes) })
     }
 }
 
 /// The hash column of a batch.
 #[derive(Clone, Copy)]
 pub struct Hashes<'b> {
+    bytes: &'b [u8],
     column: FixedCursor<'b>,
 }
 
 impl Hashes<'_> {
+    /// Copies the hashes of the rows from `first` on.
+    ///
+    /// # Panics
+    /// If there are fewer.
+    #[inline(always)]
+    pub fn copy(&self, first: u32, to: &mut [u32]) {
+        let bytes = &self.bytes[first as usize * 4..][..to.len() * 4];
+        for (hash, bytes) in to.iter_mut().zip(bytes.chunks_exact(4)) {
+            *hash = u32::from_le_bytes(bytes.try_into().expect("four bytes"));
+        }
+    }
+
     /// The hash of a row, which is below the batch's count.
     #[inline(always)]
     pub fn get(&self, row: u32) -> u32 {

@@ -117,6 +117,8 @@ pub(crate) fn decode<'b, V: Deserialize<'b>>(bytes: &'b [u8]) -> V {
 
 impl<T: Element + Serialize + DeserializeOwned + Clone> Element for Vec<T> {
     type View<'a> = Vec<T>;
+    const PLAIN: bool = false;
+    const OWNED: bool = true;
     type Cursor<'b> = VarCursor<'b>;
     type Writer = VarWriter;
 

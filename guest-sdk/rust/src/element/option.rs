@@ -6,9 +6,12 @@ use crate::batch::builder::Regions;
 use crate::batch::column::{FixedCursor, FixedWriter};
 use crate::batch::reader::Sections;
 use crate::runtime::bindings::types::Column;
+use crate::state::table::BytesSlot;
 
 impl<T: Element> Element for Option<T> {
     type View<'a> = Option<T::View<'a>>;
+    const PLAIN: bool = T::PLAIN;
+    const OWNED: bool = T::OWNED;
     type Cursor<'b> = (FixedCursor<'b>, T::Cursor<'b>);
     type Writer = (FixedWriter, T::Writer);
 
@@ -79,4 +82,6 @@ impl<T: Element> Element for Option<T> {
     }
 }
 
-impl<T: Key> Key for Option<T> {}
+impl<T: Key> Key for Option<T> {
+    type Slot = BytesSlot;
+}

@@ -6,11 +6,14 @@ use crate::batch::column::{FixedCursor, FixedWriter};
 use crate::batch::hash::KeyRef;
 use crate::batch::reader::Sections;
 use crate::runtime::bindings::types::Column;
+use crate::state::table::{BytesSlot, WordSlot};
 
 macro_rules! fixed {
     ($type:ty, $bits:ty, $schema:literal, |$value:ident| $to:expr, |$raw:ident| $from:expr) => {
         impl Element for $type {
             type View<'a> = $type;
+            const PLAIN: bool = true;
+            const OWNED: bool = true;
             type Cursor<'b> = FixedCursor<'b>;
             type Writer = FixedWriter;
 
@@ -79,7 +82,7 @@ macro_rules! fixed {
 
 macro_rules! integer {
     ($($type:ty, $bits:ty, $schema:literal;)*) => {
-        $(fixed!($type, $bits, $schema, |v| v as $bits, |b| b as $type); impl Key for $type {})*
+        $(fixed!($type, $bits, $schema, |v| v as $bits, |b| b as $type); impl Key for $type { type Slot = WordSlot; })*
     };
 }
 
@@ -100,11 +103,19 @@ fixed!(f32, u32, "f32", |v| v.to_bits(), |b| f32::from_bits(b));
 fixed!(f64, u64, "f64", |v| v.to_bits(), |b| f64::from_bits(b));
 fixed!(bool, u8, "bool", |v| u8::from(v), |b| b != 0);
 fixed!(char, u32, "char", |v| u32::from(v), |b| char::from_u32(b).unwrap_or(char::REPLACEMENT_CHARACTER));
-impl Key for bool {}
-impl Key for char {}
+
+impl Key for bool {
+    type Slot = WordSlot;
+}
+
+impl Key for char {
+    type Slot = WordSlot;
+}
 
 impl Element for () {
     type View<'a> = ();
+    const PLAIN: bool = true;
+    const OWNED: bool = true;
     type Cursor<'b> = ();
     type Writer = ();
 
@@ -133,4 +144,6 @@ impl Element for () {
     fn read_row<'b>(_: &mut &'b [u8], _: bool) {}
 }
 
-impl Key for () {}
+impl Key for () {
+    type Slot = BytesSlot;
+}

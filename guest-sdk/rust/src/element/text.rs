@@ -4,9 +4,10 @@
 use super::{Description, Element, Key};
 use crate::batch::builder::Regions;
 use crate::batch::column::{VarCursor, VarWriter};
-use crate::batch::hash::KeyRef;
+use crate::batch::hash::{KeyRef, copy_exact};
 use crate::batch::reader::Sections;
 use crate::runtime::bindings::types::Column;
+use crate::state::table::BytesSlot;
 
 /// Text that an operator sees as `&str`, without a copy.
 ///
@@ -45,9 +46,11 @@ pub(crate) fn put_bytes(bytes: &[u8], out: &mut Vec<u8>, sole: bool) {
 }
 
 macro_rules! variable {
-    ($type:ty, $view:ty, $column:expr, $schema:literal, |$value:ident| $to:expr, |$bytes:ident| $from:expr) => {
+    ($type:ty, $view:ty, $owned:literal, $column:expr, $schema:literal, |$value:ident| $to:expr, |$bytes:ident| $from:expr) => {
         impl Element for $type {
             type View<'a> = $view;
+            const PLAIN: bool = !$owned;
+            const OWNED: bool = $owned;
             type Cursor<'b> = VarCursor<'b>;
             type Writer = VarWriter;
 
@@ -106,7 +109,9 @@ macro_rules! variable {
             }
         }
 
-        impl Key for $type {}
+        impl Key for $type {
+            type Slot = BytesSlot;
+        }
     };
 }
 
@@ -119,6 +124,18 @@ fn text(bytes: &[u8]) -> &str {
     unsafe { std::str::from_utf8_unchecked(bytes) }
 }
 
-variable!(Str, &'a str, Column::Utf8, "str", |v| v.as_bytes(), |b| text(b));
-variable!(Bytes, &'a [u8], Column::Bytes, "bytes", |v| v, |b| b);
-variable!(String, String, Column::Utf8, "str", |v| v.as_bytes(), |b| text(b).to_owned());
+/// The same, as a string of its own.
+#[inline(always)]
+fn owned_text(bytes: &[u8]) -> String {
+    let mut copy = Vec::with_capacity(bytes.len());
+    // SAFETY: there is room for as many bytes, which are text; see `text`.
+    unsafe {
+        copy_exact(bytes.as_ptr(), copy.as_mut_ptr(), bytes.len());
+        copy.set_len(bytes.len());
+        String::from_utf8_unchecked(copy)
+    }
+}
+
+variable!(Str, &'a str, false, Column::Utf8, "str", |v| v.as_bytes(), |b| text(b));
+variable!(Bytes, &'a [u8], false, Column::Bytes, "bytes", |v| v, |b| b);
+variable!(String, String, true, Column::Utf8, "str", |v| v.as_bytes(), |b| owned_text(b));

@@ -4,11 +4,14 @@
 use super::{Description, Element, Key};
 use crate::batch::builder::Regions;
 use crate::batch::reader::Sections;
+use crate::state::table::BytesSlot;
 
 macro_rules! tuple {
     ($($name:ident $index:tt),+) => {
         impl<$($name: Element),+> Element for ($($name,)+) {
             type View<'a> = ($($name::View<'a>,)+);
+            const PLAIN: bool = $($name::PLAIN)&&+;
+            const OWNED: bool = $($name::OWNED)&&+;
             type Cursor<'b> = ($($name::Cursor<'b>,)+);
             type Writer = ($($name::Writer,)+);
 
@@ -69,7 +72,9 @@ macro_rules! tuple {
             }
         }
 
-        impl<$($name: Key),+> Key for ($($name,)+) {}
+        impl<$($name: Key),+> Key for ($($name,)+) {
+            type Slot = BytesSlot;
+        }
     };
 }
 

@@ -3,7 +3,7 @@
 
 use crate::batch::hash::KeyRef;
 use crate::batch::reader::{Batch, Hashes};
-use crate::collector::Collector;
+use crate::collector::{Collector, Stage};
 use crate::context::{Context, KeyRow, KeyedContext, OpenContext};
 use crate::element::{Element, Key};
 use crate::error::{IntoResult, Result};
@@ -308,7 +308,7 @@ pub(crate) struct CoProcess<U: Element, C, S1, S2> {
     states: KeyedStates,
     info: Rc<SubtaskInfo>,
     sides: SideOutputs,
-    out: Next<U>,
+    out: Stage<U>,
     scratch: Vec<u8>,
 }
 
@@ -329,6 +329,7 @@ impl<U: Element, C, S1, S2> CoProcess<U, C, S1, S2> {
         let mut states = KeyedStates::new(id, &info);
         let keyed = S1::KEYED || S2::KEYED;
         call.open(&mut OpenContext { info: &info, states: keyed.then_some(&mut states) })?;
+        let out = Stage::new(id, out);
         Ok(Self { id, call, select, states, info, sides, out, scratch: Vec::new() })
     }
 }
@@ -398,7 +399,7 @@ where
             position::operator(self.id);
             let key = enter::<A, _>(&self.select.0, &mut self.states, &mut self.scratch, hash, &value);
             let context = Context { info: &self.info, sides: &mut self.sides, operator: self.id };
-            let mut out = Collector::new(&mut *self.out, self.id);
+            let mut out = self.out.collector();
             if let Err(error) = self.call.first(value, key, context, &mut out) {
                 failure::fail(error);
             }
@@ -413,7 +414,7 @@ where
             position::operator(self.id);
             let key = enter::<B, _>(&self.select.1, &mut self.states, &mut self.scratch, hash, &value);
             let context = Context { info: &self.info, sides: &mut self.sides, operator: self.id };
-            let mut out = Collector::new(&mut *self.out, self.id);
+            let mut out = self.out.collector();
             if let Err(error) = self.call.second(value, key, context, &mut out) {
                 failure::fail(error);
             }

@@ -2,24 +2,70 @@
 //! and `reduce`, each compiled into its own loop.
 
 use crate::element::{Element, Key, Owned};
-use crate::push::Next;
-use crate::state::cache::Slot;
+use crate::position;
+use crate::push::{Block, Next, each};
+use crate::state::cache::{Places, ValueCache};
 use std::marker::PhantomData;
 
-/// One step of an aggregation of `T` by `K`.
-pub(crate) trait Fold<T: Element, K: Element>: 'static {
+/// The state of a block of records.
+pub(crate) struct Keyed<'s, K: Key, V: Owned> {
+    pub(crate) cache: &'s mut ValueCache<K::Slot, V>,
+    /// What the keys hash to, one for each record of the block.
+    pub(crate) hashes: &'s [u32],
+    pub(crate) scratch: &'s mut Vec<u8>,
+}
+
+impl<K: Key, V: Owned> Keyed<'_, K, V> {
+    /// Finds the values of a block of records. Keys that own something are
+    /// made once and kept in `keys`, others are selected again when needed.
+    #[inline(always)]
+    fn places<'b, T: Element>(
+        &mut self,
+        views: &'b [T::View<'_>],
+        select: &(impl for<'x, 'y> Fn(&'y T::View<'x>) -> K::View<'y> + 'static),
+        keys: &mut Block<K::View<'b>>,
+    ) -> Places {
+        assert_eq!(views.len(), self.hashes.len());
+        let scratch = &mut *self.scratch;
+        if std::mem::needs_drop::<K::View<'b>>() {
+            for (index, view) in views.iter().enumerate() {
+                position::row(index as u32);
+                // SAFETY: one key for each record of a block.
+                unsafe { keys.put_value(select(view)) };
+            }
+            let keys = keys.as_slice();
+            self.cache.places(self.hashes, |index| K::key(&keys[index], scratch))
+        } else {
+            self.cache.places(self.hashes, |index| {
+                position::row(index as u32);
+                // SAFETY: there are as many hashes as records.
+                K::key(&select(unsafe { views.get_unchecked(index) }), scratch)
+            })
+        }
+    }
+}
+
+#[inline(always)]
+fn combined<V>(combine: &impl Fn(&V, V) -> V, before: Option<V>, value: V) -> V {
+    match before {
+        Some(before) => combine(&before, value),
+        None => value,
+    }
+}
+
+/// What an aggregation does with records of `T`, keyed by `K`.
+pub(crate) trait Fold<T: Element, K: Key>: 'static {
     /// What is kept for a key.
     type Value: Owned;
     /// What is given out.
     type Output: Element;
 
-    /// Takes a record. `find` gives the slot of its key; without `out`, the
-    /// result is kept only.
-    fn step<'v, 's>(
+    /// Takes a block of records. Without `out`, results are kept only.
+    fn fold<'v>(
         &mut self,
-        view: T::View<'v>,
+        records: Block<T::View<'v>>,
         select: &(impl for<'a, 'b> Fn(&'b T::View<'a>) -> K::View<'b> + 'static),
-        find: impl FnOnce(&K::View<'_>) -> Slot<'s, Self::Value>,
+        state: &mut Keyed<'_, K, Self::Value>,
         out: Option<&mut Next<Self::Output>>,
     );
 
@@ -77,26 +123,42 @@ where
     type Output = (K, V);
 
     #[inline(always)]
-    fn step<'v, 's>(
+    fn fold<'v>(
         &mut self,
-        view: T::View<'v>,
+        records: Block<T::View<'v>>,
         select: &(impl for<'a, 'b> Fn(&'b T::View<'a>) -> K::View<'b> + 'static),
-        find: impl FnOnce(&K::View<'_>) -> Slot<'s, V>,
+        state: &mut Keyed<'_, K, V>,
         out: Option<&mut Next<(K, V)>>,
     ) {
-        let key = select(&view);
-        let value = (self.select)(&view);
-        let new = match find(&key) {
-            Slot::Present(slot) => {
-                let slot = slot.get();
-                *slot = (self.combine)(slot, value);
-                slot
+        let views = records.as_slice();
+        let mut keys = Block::new(0);
+        let places = state.places::<T>(views, select, &mut keys);
+        let Some(out) = out else {
+            for (index, view) in views.iter().enumerate() {
+                position::row(index as u32);
+                let value = (self.select)(view);
+                state.cache.update(&places, index, |before| combined(&self.combine, before, value));
             }
-            Slot::Absent(vacant) => vacant.put(value),
+            return;
         };
-        if let Some(out) = out {
-            out.push((key, new.clone()));
+        let mut results = Block::new(0);
+        results.take_positions(&records);
+        let mut step = |index: u32, key| {
+            position::row(index);
+            // SAFETY: the index is below the number of records.
+            let value = (self.select)(unsafe { views.get_unchecked(index as usize) });
+            let new =
+                state.cache.update(&places, index as usize, |before| combined(&self.combine, before, value));
+            // SAFETY: one result for each record of a block.
+            unsafe { results.put_value((key, new.clone())) };
+        };
+        if std::mem::needs_drop::<K::View<'_>>() {
+            keys.drain(step);
+        } else {
+            // SAFETY: the index is below the number of records.
+            each(views.len(), |index| step(index as u32, select(unsafe { views.get_unchecked(index) })));
         }
+        out.push_block(&mut results);
     }
 
     fn emit(key: K::View<'_>, value: V, out: &mut Next<(K, V)>) {
@@ -119,20 +181,30 @@ where
     type Output = T;
 
     #[inline(always)]
-    fn step<'v, 's>(
+    fn fold<'v>(
         &mut self,
-        view: T,
+        mut records: Block<T>,
         select: &(impl for<'a, 'b> Fn(&'b T) -> K::View<'b> + 'static),
-        find: impl FnOnce(&K::View<'_>) -> Slot<'s, T>,
+        state: &mut Keyed<'_, K, T>,
         out: Option<&mut Next<T>>,
     ) {
-        let slot = find(&select(&view));
-        let new = match slot {
-            Slot::Present(slot) => slot.replace_with(|before| (self.combine)(before, view)),
-            Slot::Absent(vacant) => vacant.put(view),
-        };
+        let places = state.places::<T>(records.as_slice(), select, &mut Block::new(0));
+        let mut results = Block::new(0);
+        results.take_positions(&records);
+        let emits = out.is_some();
+        records.drain(|index, record| {
+            position::row(index);
+            let new = state.cache.update(&places, index as usize, |before| match before {
+                Some(before) => (self.combine)(before, record),
+                None => record,
+            });
+            if emits {
+                // SAFETY: one result for each record of a block.
+                unsafe { results.put_value(new.clone()) };
+            }
+        });
         if let Some(out) = out {
-            out.push(new.clone());
+            out.push_block(&mut results);
         }
     }
 

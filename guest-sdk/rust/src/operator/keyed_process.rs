@@ -1,7 +1,7 @@
 //! Process functions of a keyed stream: state for the key of each record.
 
 use crate::batch::reader::Batch;
-use crate::collector::Collector;
+use crate::collector::{Collector, Stage};
 use crate::context::{Context, KeyRow, KeyedContext, OpenContext};
 use crate::element::{Element, Key};
 use crate::error::{IntoResult, Result};
@@ -106,7 +106,7 @@ pub(crate) struct KeyedProcess<T, K, U: Element, S, F> {
     states: KeyedStates,
     info: Rc<SubtaskInfo>,
     sides: SideOutputs,
-    out: Next<U>,
+    out: Stage<U>,
     scratch: Vec<u8>,
     _types: PhantomData<fn(T) -> K>,
 }
@@ -129,6 +129,7 @@ where
     ) -> Result<Self> {
         let mut states = KeyedStates::new(id, &info);
         f.open(&mut OpenContext { info: &info, states: Some(&mut states) })?;
+        let out = Stage::new(id, out);
         Ok(Self { id, f, select, states, info, sides, out, scratch: Vec::new(), _types: PhantomData })
     }
 
@@ -142,7 +143,7 @@ where
         };
         let plain = Context { info: &self.info, sides: &mut self.sides, operator: self.id };
         let mut context = KeyedContext { plain, key: KeyRow::new(key), _key: PhantomData };
-        let mut out = Collector::new(&mut *self.out, self.id);
+        let mut out = self.out.collector();
         if let Err(error) = self.f.process(value, &mut context, &mut out) {
             failure::fail(error);
         }

@@ -1,7 +1,7 @@
 //! Process functions without a key: a record, a context with side outputs, a
 //! collector.
 
-use crate::collector::Collector;
+use crate::collector::{Collector, Stage};
 use crate::context::{Context, OpenContext};
 use crate::element::Element;
 use crate::error::{IntoResult, Result};
@@ -61,19 +61,19 @@ pub(crate) struct Process<F, U: Element> {
     f: F,
     info: Rc<SubtaskInfo>,
     sides: SideOutputs,
-    out: Next<U>,
+    out: Stage<U>,
 }
 
 impl<F, U: Element> Process<F, U> {
     pub(crate) fn new(id: u32, f: F, info: Rc<SubtaskInfo>, sides: SideOutputs, out: Next<U>) -> Self {
-        Self { id, f, info, sides, out }
+        Self { id, f, info, sides, out: Stage::new(id, out) }
     }
 
     #[inline]
     fn call(&mut self, run: impl FnOnce(&mut F, &mut Context<'_>, &mut Collector<'_, U>) -> Result<()>) {
         position::operator(self.id);
         let mut context = Context { info: &self.info, sides: &mut self.sides, operator: self.id };
-        if let Err(error) = run(&mut self.f, &mut context, &mut Collector::new(&mut *self.out, self.id)) {
+        if let Err(error) = run(&mut self.f, &mut context, &mut self.out.collector()) {
             failure::fail(error);
         }
     }

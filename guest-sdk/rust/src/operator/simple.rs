@@ -3,7 +3,7 @@
 //! gives out borrowed views and cannot.
 
 use crate::batch::reader::Batch;
-use crate::collector::Collector;
+use crate::collector::{Collector, Stage};
 use crate::element::{Element, Owned};
 use crate::error::{IntoResult, Result};
 use crate::failure;
@@ -148,12 +148,12 @@ where
 pub(crate) struct FlatMap<F, U: Element> {
     id: u32,
     f: F,
-    out: Next<U>,
+    out: Stage<U>,
 }
 
 impl<F, U: Element> FlatMap<F, U> {
     pub(crate) fn new(id: u32, f: F, out: Next<U>) -> Self {
-        Self { id, f, out }
+        Self { id, f, out: Stage::new(id, out) }
     }
 }
 
@@ -164,7 +164,7 @@ where
     #[inline]
     fn push(&mut self, value: T::View<'_>) {
         position::operator(self.id);
-        let result = (self.f)(value, &mut Collector::new(&mut *self.out, self.id));
+        let result = (self.f)(value, &mut self.out.collector());
         if let Err(error) = result.into_result() {
             failure::fail(error);
         }

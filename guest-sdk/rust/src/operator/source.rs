@@ -1,8 +1,8 @@
 //! Sources inside the guest: a poll gives out about as much as one batch.
 
-use crate::collector::Collector;
+use crate::collector::{Collector, Stage};
 use crate::element::{Element, Owned};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::position;
 use crate::push::{AnyNext, BLOCK, Block, Next, Signal};
 use crate::runtime::bindings::types::PollStatus;
@@ -18,7 +18,7 @@ const PACE: f64 = 20.0;
 /// Gives out the elements of some indices.
 pub(crate) trait Generate<T: Element>: 'static {
     /// Gives out the elements of `count` indices from `first` on, `step` apart.
-    fn generate(&mut self, indices: Indices, operator: u32, out: &mut Next<T>);
+    fn generate(&mut self, indices: Indices, operator: u32, out: &mut Stage<T>);
 }
 
 /// Indices of one poll.
@@ -33,7 +33,7 @@ pub(crate) struct Indices {
 pub(crate) struct ByValue<F>(pub(crate) F);
 
 impl<T: Owned, F: FnMut(u64) -> T + 'static> Generate<T> for ByValue<F> {
-    fn generate(&mut self, indices: Indices, operator: u32, out: &mut Next<T>) {
+    fn generate(&mut self, indices: Indices, operator: u32, out: &mut Stage<T>) {
         let mut block = Block::new(0);
         let mut index = indices.first;
         let mut done = 0;
@@ -61,12 +61,12 @@ impl<T: Element, F> Generate<T> for ByCollector<F>
 where
     F: for<'c, 'd> FnMut(u64, &'c mut Collector<'d, T>) + 'static,
 {
-    fn generate(&mut self, indices: Indices, operator: u32, out: &mut Next<T>) {
+    fn generate(&mut self, indices: Indices, operator: u32, out: &mut Stage<T>) {
         let mut index = indices.first;
         for done in 0..indices.count {
             position::operator(operator);
             position::row(done as u32);
-            (self.0)(index, &mut Collector::new(&mut **out, operator));
+            (self.0)(index, &mut out.collector());
             index = index.wrapping_add(indices.step);
         }
     }
@@ -117,7 +117,7 @@ pub(crate) struct GeneratorSource<T: Element, G> {
     /// Elements that are left for this subtask.
     left: u64,
     pace: Option<Pace>,
-    out: Next<T>,
+    out: Stage<T>,
 }
 
 impl<T: Element, G: Generate<T>> GeneratorSource<T, G> {
@@ -133,7 +133,7 @@ impl<T: Element, G: Generate<T>> GeneratorSource<T, G> {
         let left =
             options.count.map_or(u64::MAX, |count| count.saturating_sub(subtask).div_ceil(parallelism));
         let pace = options.per_second.map(|rate| Pace::new(rate / parallelism as f64));
-        Self { id, generate, next: subtask, step: parallelism, left, pace, out }
+        Self { id, generate, next: subtask, step: parallelism, left, pace, out: Stage::new(id, out) }
     }
 }
 
@@ -166,8 +166,8 @@ impl Pace {
 }
 
 impl<T: Element, G: Generate<T>> Head for GeneratorSource<T, G> {
-    unsafe fn process(&mut self, _: u32, _: &[u8]) {
-        unreachable!("a source has no input");
+    unsafe fn process(&mut self, _: u32, _: &[u8]) -> Result<()> {
+        Err(Error::new("a source has no input"))
     }
 
     fn poll(&mut self) -> Result<PollStatus> {
@@ -179,6 +179,7 @@ impl<T: Element, G: Generate<T>> Head for GeneratorSource<T, G> {
         let indices = Indices { first: self.next, step: self.step, count };
         position::start_batch();
         self.generate.generate(indices, self.id, &mut self.out);
+        self.out.signal(Signal::EndBatch)?;
         position::end_batch(count as u32);
         self.next = self.next.wrapping_add(self.step.wrapping_mul(count));
         if self.left != u64::MAX {
@@ -228,23 +229,24 @@ pub trait SourceFunction<T: Element>: 'static {
 pub(crate) struct FunctionSource<T: Element, F> {
     id: u32,
     f: F,
-    out: Next<T>,
+    out: Stage<T>,
 }
 
 impl<T: Element, F: SourceFunction<T>> FunctionSource<T, F> {
     pub(crate) fn new(id: u32, f: F, out: Next<T>) -> Self {
-        Self { id, f, out }
+        Self { id, f, out: Stage::new(id, out) }
     }
 }
 
 impl<T: Element, F: SourceFunction<T>> Head for FunctionSource<T, F> {
-    unsafe fn process(&mut self, _: u32, _: &[u8]) {
-        unreachable!("a source has no input");
+    unsafe fn process(&mut self, _: u32, _: &[u8]) -> Result<()> {
+        Err(Error::new("a source has no input"))
     }
 
     fn poll(&mut self) -> Result<PollStatus> {
         position::operator(self.id);
-        let status = self.f.poll(&mut Collector::new(&mut *self.out, self.id))?;
+        let status = self.f.poll(&mut self.out.collector())?;
+        self.out.signal(Signal::EndBatch)?;
         Ok(match status {
             SourceStatus::More => PollStatus::More,
             SourceStatus::Idle(milliseconds) => PollStatus::Idle(milliseconds),

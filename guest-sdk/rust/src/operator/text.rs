@@ -1,6 +1,7 @@
 //! Turns elements into lines for a text sink, in one string that is used
 //! again.
 
+use crate::collector::Stage;
 use crate::element::Element;
 use crate::element::text::Str;
 use crate::error::Result;
@@ -11,12 +12,12 @@ pub(crate) struct ToText<F> {
     id: u32,
     f: F,
     line: String,
-    out: Next<Str>,
+    out: Stage<Str>,
 }
 
 impl<F> ToText<F> {
     pub(crate) fn new(id: u32, f: F, out: Next<Str>) -> Self {
-        Self { id, f, line: String::new(), out }
+        Self { id, f, line: String::new(), out: Stage::new(id, out) }
     }
 }
 
@@ -29,7 +30,7 @@ where
         position::operator(self.id);
         self.line.clear();
         (self.f)(value, &mut self.line);
-        self.out.push(&self.line);
+        self.out.collect(&self.line);
     }
 
     fn signal(&mut self, signal: Signal) -> Result<()> {

@@ -15,7 +15,7 @@ pub(crate) trait Head {
     ///
     /// # Safety
     /// `batch` is a valid batch of that input's element type.
-    unsafe fn process(&mut self, port: u32, batch: &[u8]);
+    unsafe fn process(&mut self, port: u32, batch: &[u8]) -> Result<()>;
 
     /// Produces about one batch, if it is a source.
     fn poll(&mut self) -> Result<PollStatus> {
@@ -32,12 +32,14 @@ pub(crate) trait Head {
 pub(crate) struct OneInput<T: Element>(pub(crate) Next<T>);
 
 impl<T: Element> Head for OneInput<T> {
-    unsafe fn process(&mut self, _port: u32, batch: &[u8]) {
+    unsafe fn process(&mut self, _port: u32, batch: &[u8]) -> Result<()> {
         // SAFETY: the caller's promise.
         let batch = unsafe { Batch::new(batch) };
         position::start_batch();
         self.0.push_batch(&batch);
+        let passed = self.0.signal(Signal::EndBatch);
         position::end_batch(batch.rows());
+        passed
     }
 
     fn signal(&mut self, signal: Signal) -> Result<()> {
@@ -69,7 +71,7 @@ impl<O, A, B> TwoInput<O, A, B> {
 }
 
 impl<A: Element, B: Element, O: TwoInputs<A, B>> Head for TwoInput<O, A, B> {
-    unsafe fn process(&mut self, port: u32, bytes: &[u8]) {
+    unsafe fn process(&mut self, port: u32, bytes: &[u8]) -> Result<()> {
         position::start_batch();
         // SAFETY: the caller's promise, for the input's own element type.
         let rows = unsafe {
@@ -83,7 +85,9 @@ impl<A: Element, B: Element, O: TwoInputs<A, B>> Head for TwoInput<O, A, B> {
                 batch.rows()
             }
         };
+        let passed = self.operator.signal(Signal::EndBatch);
         position::end_batch(rows);
+        passed
     }
 
     fn signal(&mut self, signal: Signal) -> Result<()> {

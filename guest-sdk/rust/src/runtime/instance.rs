@@ -129,8 +129,8 @@ impl Instance {
             return Err(failure_of(Error::new(format_args!("the task has no input {input}")), None));
         };
         // SAFETY: the caller's promise.
-        unsafe { self.head.process(port, batch) };
-        self.outcome(Ok(()))
+        let processed = unsafe { self.head.process(port, batch) };
+        self.outcome(processed)
     }
 
     pub(crate) fn poll(&mut self) -> Result<PollStatus, Failure> {

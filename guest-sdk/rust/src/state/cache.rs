@@ -1,11 +1,12 @@
 //! One value a key, cached: what `sum` and `reduce` keep. Misses are fetched
 //! for a whole batch, dirty values are written back when asked or evicted.
 
-use super::table::{DIRTY, Entry, Table, USED};
+use super::table::{DIRTY, Entry, KeySlot, Table, USED};
 use super::wire::{Reader, put_key, put_value};
 use crate::batch::hash::KeyRef;
 use crate::element::Owned;
 use crate::graph::SubtaskInfo;
+use crate::push::{BLOCK, each};
 use crate::runtime::host;
 
 /// Entries are sent to the host in pieces of about this many bytes.
@@ -17,8 +18,8 @@ pub(crate) const SCAN_SIZE: u32 = 256 << 10;
 const LARGE_TABLE: usize = 1 << 20;
 
 /// A cached state of values of `V`.
-pub(crate) struct ValueCache<V: Owned> {
-    table: Table<V>,
+pub(crate) struct ValueCache<S: KeySlot, V: Owned> {
+    table: Table<S, V>,
     state: u32,
     /// Bytes that the cache may take.
     bound: usize,
@@ -29,45 +30,14 @@ pub(crate) struct ValueCache<V: Owned> {
     request: Vec<u8>,
 }
 
-/// Where the value of a key is, about to change.
-pub(crate) enum Slot<'t, V> {
-    Present(Present<'t, V>),
-    Absent(Absent<'t, V>),
-}
+/// Where the values of a block's keys are, valid until the next change of the
+/// cache.
+pub(crate) struct Places([u32; BLOCK]);
 
-/// A slot with a value.
-pub(crate) struct Present<'t, V>(&'t mut Entry<V>);
+/// In a place: the key is not there, or not where it is found at once.
+const MISSED: u32 = 1 << 31;
 
-/// A slot without one.
-pub(crate) struct Absent<'t, V>(&'t mut Entry<V>);
-
-impl<'t, V> Present<'t, V> {
-    #[inline(always)]
-    pub(crate) fn get(self) -> &'t mut V {
-        // SAFETY: made for entries with a value only.
-        unsafe { self.0.value_mut_unchecked() }
-    }
-
-    /// Puts in what `f` makes of the value.
-    #[inline(always)]
-    pub(crate) fn replace_with(self, f: impl FnOnce(V) -> V) -> &'t mut V {
-        if let Some(before) = self.0.take() {
-            self.0.put(f(before));
-        }
-        self.get()
-    }
-}
-
-impl<'t, V> Absent<'t, V> {
-    #[inline]
-    pub(crate) fn put(self, value: V) -> &'t mut V {
-        self.0.put(value);
-        // SAFETY: the value was just written.
-        unsafe { self.0.value_mut_unchecked() }
-    }
-}
-
-impl<V: Owned> ValueCache<V> {
+impl<S: KeySlot, V: Owned> ValueCache<S, V> {
     pub(crate) fn new(operator: u32, name: &str, info: &SubtaskInfo) -> Self {
         let mut table = Table::new();
         table.reserve(1);
@@ -81,25 +51,48 @@ impl<V: Owned> ValueCache<V> {
         }
     }
 
-    /// The slot of a key, marked as changed.
+    /// Finds the places of a block's keys, and makes those that are missing.
+    /// All are looked up in one loop without a branch, so that they wait for
+    /// the memory together.
     #[inline(always)]
-    pub(crate) fn slot(&mut self, hash: u32, key: &KeyRef) -> Slot<'_, V> {
-        if let Some(index) = self.table.find_first(hash, key) {
-            // SAFETY: the search gives an entry of the table, with a value.
-            let entry = unsafe { self.table.at(index) };
-            entry.set(DIRTY | USED);
-            return Slot::Present(Present(entry));
+    pub(crate) fn places(&mut self, hashes: &[u32], mut key: impl FnMut(usize) -> KeyRef) -> Places {
+        let mut places = [0; BLOCK];
+        let mut missed = 0;
+        // No entry moves before the next block is looked up.
+        self.table.reserve(BLOCK);
+        let count = hashes.len().min(BLOCK);
+        each(count, |index| {
+            // SAFETY: the index is below both lengths.
+            let (hash, place) = unsafe { (*hashes.get_unchecked(index), places.get_unchecked_mut(index)) };
+            let (entry, found) = self.table.probe(hash, &key(index));
+            let miss = u32::from(!found) << 31;
+            *place = entry as u32 | miss;
+            missed |= miss;
+        });
+        if missed != 0 {
+            for (index, (place, &hash)) in places.iter_mut().zip(hashes).enumerate() {
+                if *place & MISSED != 0 {
+                    let key = key(index);
+                    *place = self.place_of(hash, key.len, key.a, key.b, key.bytes);
+                }
+            }
         }
-        self.slot_slow(hash, key)
+        Places(places)
     }
 
+    /// Takes the key apart, so that it stays in registers up to here.
     #[inline(never)]
-    fn slot_slow(&mut self, hash: u32, key: &KeyRef) -> Slot<'_, V> {
-        let index = self.table.find_or_insert(hash, key);
-        // SAFETY: the search gives an entry of the table.
-        let entry = unsafe { self.table.at(index) };
-        entry.set(DIRTY | USED);
-        if entry.has_value() { Slot::Present(Present(entry)) } else { Slot::Absent(Absent(entry)) }
+    fn place_of(&mut self, hash: u32, len: u32, a: u64, b: u64, bytes: *const u8) -> u32 {
+        self.table.find_or_insert(hash, &KeyRef { len, a, b, bytes }) as u32
+    }
+
+    /// Changes the value of a key of the block: `f` is given the value, or
+    /// `None` if there is none yet. The value is marked as changed.
+    #[inline(always)]
+    pub(crate) fn update(&mut self, places: &Places, index: usize, f: impl FnOnce(Option<V>) -> V) -> &V {
+        // SAFETY: the places are entries of the table.
+        let entry = unsafe { self.table.at(places.0[index] as usize) };
+        entry.update(f)
     }
 
     /// Whether look-ups are worth announcing with `touch`.
@@ -166,7 +159,7 @@ impl<V: Owned> ValueCache<V> {
         // The first round spares what was used since the last one; the second
         // finds nothing marked.
         for _ in 0..2 {
-            let entry_size = size_of::<Entry<V>>();
+            let entry_size = size_of::<Entry<S, V>>();
             let mut left = self.table.used_bytes();
             self.table.retain(|entry| {
                 if left <= goal {

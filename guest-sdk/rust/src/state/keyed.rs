@@ -3,7 +3,7 @@
 
 use super::cache::WRITE_SIZE;
 use super::handle::{Bound, Current, ListState, MapState, StateValue, ValueState};
-use super::table::{DIRTY, Entry, Table, USED};
+use super::table::{BytesSlot, DIRTY, Entry, Table, USED};
 use super::wire::{Reader, put_key, put_value};
 use crate::batch::hash::KeyRef;
 use crate::element::encoded::{decode, encode_into};
@@ -99,7 +99,7 @@ pub(crate) struct KeyedStates {
     names: Vec<String>,
     columns: Vec<Rc<dyn AnyColumn>>,
     /// From keys to slots.
-    table: Table<u32>,
+    table: Table<BytesSlot, u32>,
     free: Vec<u32>,
     slots: u32,
     current: Current,
@@ -154,9 +154,9 @@ impl KeyedStates {
     /// it outlives the record.
     #[inline]
     pub(crate) fn set_current(&mut self, hash: u32, key: &KeyRef) -> KeyRef {
-        let index = match self.table.find_first(hash, key) {
-            Some(index) => index,
-            None => self.find_or_insert(hash, key),
+        let index = match self.table.probe(hash, key) {
+            (index, true) => index,
+            _ => self.find_or_insert(hash, key),
         };
         // SAFETY: the searches give an entry of the table.
         let entry = unsafe { self.table.at(index) };
@@ -215,7 +215,8 @@ impl KeyedStates {
     }
 
     fn entry_size(&self) -> usize {
-        size_of::<Entry<u32>>() + self.columns.iter().map(|column| column.slot_size()).sum::<usize>()
+        size_of::<Entry<BytesSlot, u32>>()
+            + self.columns.iter().map(|column| column.slot_size()).sum::<usize>()
     }
 
     /// Keeps the bound: writes and drops keys that were not used of late.

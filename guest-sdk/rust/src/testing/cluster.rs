@@ -252,7 +252,7 @@ fn text_batches<'l>(lines: impl Iterator<Item = &'l str>) -> Vec<Vec<u8>> {
     let mut builder = BatchBuilder::<Str>::new(false, 8 * 1024);
     let mut batches = Vec::new();
     for line in lines {
-        while !builder.push(0, &line) {
+        while !builder.push(None, &line) {
             match builder.finish() {
                 Some(batch) => batches.push(batch.to_vec()),
                 None => builder.grow(),
