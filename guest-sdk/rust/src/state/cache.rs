@@ -25,8 +25,9 @@ pub(crate) struct ValueCache<S: KeySlot, V: Owned> {
     bound: usize,
     /// The host may hold values that are not cached.
     host_holds: bool,
-    /// Entries without a value that `want` made, and their keys as a request.
-    wanted: Vec<(u32, usize)>,
+    /// Hashes of the entries without a value that `want` made, and their keys as
+    /// a request.
+    wanted: Vec<u32>,
     request: Vec<u8>,
 }
 
@@ -115,7 +116,7 @@ impl<S: KeySlot, V: Owned> ValueCache<S, V> {
     pub(crate) fn want(&mut self, hash: u32, key: &KeyRef) {
         if self.table.find(hash, key).is_none() {
             let index = self.table.find_or_insert(hash, key);
-            self.wanted.push((hash, index));
+            self.wanted.push(hash);
             put_key(hash, &self.table.entries()[index].key(), &mut self.request);
         }
     }
@@ -129,15 +130,11 @@ impl<S: KeySlot, V: Owned> ValueCache<S, V> {
         let values = host::get_many(self.state, &request);
         let mut keys = Reader::new(&request);
         let mut values = Reader::new(&values);
-        for (hash, index) in self.wanted.drain(..) {
+        for hash in self.wanted.drain(..) {
             let (_, key) = keys.key();
             let Some(mut bytes) = values.value() else { continue };
             // The table may have grown since the entry was made.
-            let key = KeyRef::of_bytes(key);
-            let index = match self.table.entries().get(index) {
-                Some(entry) if entry.hash() == hash && entry.key().same(&key) => index,
-                _ => self.table.find(hash, &key).expect("made by `want`"),
-            };
+            let index = self.table.find(hash, &KeyRef::of_bytes(key)).expect("made by `want`");
             self.table.entries_mut()[index].put(V::read_row(&mut bytes, true));
         }
         self.request = request;
@@ -178,7 +175,7 @@ impl<S: KeySlot, V: Owned> ValueCache<S, V> {
     /// Writes all dirty values to the host.
     pub(crate) fn flush(&mut self) {
         let mut entries = Vec::new();
-        for entry in self.table.entries_mut() {
+        for entry in self.table.entries_mut().iter_mut() {
             if !entry.has(DIRTY) {
                 continue;
             }
@@ -202,7 +199,7 @@ impl<S: KeySlot, V: Owned> ValueCache<S, V> {
     pub(crate) fn each(&mut self, mut with: impl FnMut(&[u8], V)) {
         if !self.host_holds {
             let mut key = Vec::new();
-            for entry in self.table.entries() {
+            for entry in self.table.entries().iter() {
                 if let Some(value) = entry.value() {
                     key.clear();
                     entry.key().write(&mut key);

@@ -259,7 +259,7 @@ impl KeyedStates {
     pub(crate) fn flush(&mut self) {
         for column in &self.columns {
             let mut out = Vec::new();
-            for entry in self.table.entries() {
+            for entry in self.table.entries().iter() {
                 let Some(&slot) = entry.value().filter(|_| entry.has(DIRTY)) else { continue };
                 column.write_dirty(slot, entry.hash(), &entry.key(), &mut out);
                 if out.len() >= WRITE_SIZE {
@@ -271,7 +271,7 @@ impl KeyedStates {
                 host::put_many(column.state(), &out);
             }
         }
-        for entry in self.table.entries_mut() {
+        for entry in self.table.entries_mut().iter_mut() {
             entry.unset(DIRTY);
         }
     }
