@@ -25,7 +25,12 @@ pub struct Case {
 pub enum Measure {
     /// Records a second in a window after a warm-up, of a job and its
     /// arguments, the same on both sides.
-    Rate { job: &'static str, arguments: &'static [&'static str] },
+    Rate {
+        job: &'static str,
+        arguments: &'static [&'static str],
+        /// Of the peer's side, on top.
+        peer_arguments: &'static [&'static str],
+    },
     /// Bytes of text a second over a whole job that ends.
     TextFile,
     /// From the start of the process to the first line of output. Of Heddle,

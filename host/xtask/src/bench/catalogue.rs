@@ -9,85 +9,51 @@ pub struct Benchmark {
     pub name: &'static str,
     pub what: &'static str,
     cases: fn() -> Vec<Case>,
+    /// Measured only when it is named.
+    on_demand: bool,
+}
+
+const fn benchmark(name: &'static str, what: &'static str, cases: fn() -> Vec<Case>) -> Benchmark {
+    Benchmark { name, what, cases, on_demand: false }
 }
 
 pub const BENCHMARKS: &[Benchmark] = &[
+    benchmark("word-count", "lines of ten words, 10,000 keys, one update a word", || {
+        rates("word-count", None, "word-count", &[], 15.0, 25.0)
+    }),
+    benchmark("word-count-large", "the same with 1,000,000 keys, and with words of 4-14 letters", || {
+        let keys = &["--keys", "1000000"];
+        let words = &["--words", "long"];
+        let mut cases = rates("word-count-large", Some("1,000,000 keys"), "word-count", keys, 8.0, 15.0);
+        cases.extend(rates(
+            "word-count-large",
+            Some("words of 4-14 letters"),
+            "word-count",
+            words,
+            8.0,
+            15.0,
+        ));
+        cases
+    }),
+    benchmark("map-filter", "integers: map, filter, discard", || {
+        rates("map-filter", None, "map-filter", &[], 12.0, 25.0)
+    }),
+    benchmark("keyed-reduce", "integers with 10,000 integer keys, one update a record", || {
+        rates("keyed-reduce", None, "keyed-reduce", &[], 15.0, 35.0)
+    }),
+    benchmark("text-file", "the words of real files on disk, BATCH, output written", text_file),
+    benchmark("sandbox", "the chains of two jobs against the same code compiled into the host", sandbox),
+    benchmark("plain-user", "word count as a newcomer writes it", || {
+        rates("plain-user", None, "plain-user", &[], 6.0, 12.0)
+    }),
+    benchmark("cold-start", "from the command to the first record at the sink", cold_start),
+    benchmark("instances", "live idle keyed subtasks in one process", instances),
+    benchmark("idle", "resident memory of a cluster in one process with no job", idle),
     Benchmark {
-        name: "word-count",
-        what: "lines of ten words, 10,000 keys, one update a word",
-        cases: || rates("word-count", None, "word-count", &[], &[1, 2], 15.0, 25.0),
-    },
-    Benchmark {
-        name: "word-count-large",
-        what: "the same with 1,000,000 keys, and with words of 4-14 letters",
-        cases: || {
-            let (keys, words) = (Some("1,000,000 keys"), Some("words of 4-14 letters"));
-            let mut cases =
-                rates("word-count-large", keys, "word-count", &["--keys", "1000000"], &[1, 2], 8.0, 15.0);
-            cases.extend(rates(
-                "word-count-large",
-                words,
-                "word-count",
-                &["--words", "long"],
-                &[1, 2],
-                8.0,
-                15.0,
-            ));
-            cases
-        },
-    },
-    Benchmark {
-        name: "map-filter",
-        what: "integers: map, filter, discard",
-        cases: || rates("map-filter", None, "map-filter", &[], &[1, 2], 12.0, 25.0),
-    },
-    Benchmark {
-        name: "keyed-reduce",
-        what: "integers with 10,000 integer keys, one update a record",
-        cases: || rates("keyed-reduce", None, "keyed-reduce", &[], &[1, 2], 15.0, 35.0),
-    },
-    Benchmark {
-        name: "text-file",
-        what: "the words of real files on disk, BATCH, output written",
-        cases: || {
-            [1, 2]
-                .map(|parallelism| Case {
-                    parallelism,
-                    unit: Unit::MegabytesPerSecond,
-                    must: Target::Ratio(8.0),
-                    goal: Target::Ratio(15.0),
-                    ..case("text-file", Measure::TextFile, Peer::Flink)
-                })
-                .to_vec()
-        },
-    },
-    Benchmark {
-        name: "sandbox",
-        what: "the chains of two jobs against the same code compiled into the host",
-        cases: sandbox,
-    },
-    Benchmark {
-        name: "plain-user",
-        what: "word count as a newcomer writes it",
-        cases: || rates("plain-user", None, "plain-user", &[], &[1, 2], 6.0, 12.0),
-    },
-    Benchmark {
-        name: "cold-start",
-        what: "from the command to the first record at the sink",
-        cases: cold_start,
-    },
-    Benchmark { name: "instances", what: "live idle keyed subtasks in one process", cases: instances },
-    Benchmark {
-        name: "idle",
-        what: "resident memory of a cluster in one process with no job",
-        cases: || {
-            vec![Case {
-                unit: Unit::Mebibytes,
-                must: Target::AtMost(60.0),
-                goal: Target::AtMost(30.0),
-                ..case("idle", Measure::Idle, Peer::Flink)
-            }]
-        },
+        name: "lean-source",
+        what: "Flink with a source that costs nothing (only when it is named)",
+        cases: lean_source,
+        on_demand: true,
     },
 ];
 
@@ -99,9 +65,12 @@ pub fn cases(options: &Options) -> Result<Vec<Case>> {
             bail!("there is no benchmark `{name}`; there are {}", known.join(", "));
         }
     }
-    let asked = |name: &str| options.names.is_empty() || options.names.iter().any(|n| n == name);
+    let asked = |benchmark: &Benchmark| match options.names.as_slice() {
+        [] => !benchmark.on_demand,
+        names => names.iter().any(|name| name == benchmark.name),
+    };
     let mut cases = Vec::new();
-    for benchmark in BENCHMARKS.iter().filter(|benchmark| asked(benchmark.name)) {
+    for benchmark in BENCHMARKS.iter().filter(|benchmark| asked(benchmark)) {
         let own = (benchmark.cases)();
         match &options.parallelism {
             Some(wanted) if own.iter().any(|case| case.parallelism > 0) => {
@@ -139,18 +108,52 @@ fn rates(
     variant: Option<&'static str>,
     job: &'static str,
     arguments: &'static [&'static str],
-    parallelisms: &[u32],
     must: f64,
     goal: f64,
 ) -> Vec<Case> {
-    parallelisms
-        .iter()
-        .map(|&parallelism| Case {
+    [1, 2]
+        .map(|parallelism| Case {
             variant,
             parallelism,
             must: Target::Ratio(must),
             goal: Target::Ratio(goal),
-            ..case(benchmark, Measure::Rate { job, arguments }, Peer::Flink)
+            ..case(benchmark, Measure::Rate { job, arguments, peer_arguments: &[] }, Peer::Flink)
+        })
+        .to_vec()
+}
+
+fn text_file() -> Vec<Case> {
+    [1, 2]
+        .map(|parallelism| Case {
+            parallelism,
+            unit: Unit::MegabytesPerSecond,
+            must: Target::Ratio(8.0),
+            goal: Target::Ratio(15.0),
+            ..case("text-file", Measure::TextFile, Peer::Flink)
+        })
+        .to_vec()
+}
+
+fn idle() -> Vec<Case> {
+    vec![Case {
+        unit: Unit::Mebibytes,
+        must: Target::AtMost(60.0),
+        goal: Target::AtMost(30.0),
+        ..case("idle", Measure::Idle, Peer::Flink)
+    }]
+}
+
+/// What the others would say if Flink had a source that costs nothing.
+fn lean_source() -> Vec<Case> {
+    let peer_arguments = &["--source", "lean"];
+    ["word-count", "map-filter", "keyed-reduce"]
+        .iter()
+        .flat_map(|&job| {
+            [1, 2].map(|parallelism| Case {
+                variant: Some(job),
+                parallelism,
+                ..case("lean-source", Measure::Rate { job, arguments: &[], peer_arguments }, Peer::Flink)
+            })
         })
         .collect()
 }
@@ -210,7 +213,7 @@ mod tests {
     #[test]
     fn no_name_means_all() {
         let all = cases(&Options::parse(&[]).unwrap()).unwrap();
-        for benchmark in BENCHMARKS {
+        for benchmark in BENCHMARKS.iter().filter(|benchmark| !benchmark.on_demand) {
             assert!(all.iter().any(|case| case.benchmark == benchmark.name), "{}", benchmark.name);
         }
     }

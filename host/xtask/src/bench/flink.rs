@@ -133,7 +133,9 @@ impl Side for Flink {
 
     fn measure(&mut self, case: &Case, options: &Options) -> Result<Figure> {
         match case.measure {
-            Measure::Rate { job, arguments } => self.rate(job, arguments, case, options),
+            Measure::Rate { job, arguments, peer_arguments } => {
+                self.rate(job, &[arguments, peer_arguments].concat(), case, options)
+            }
             Measure::TextFile => self.text_file(case),
             Measure::ColdStart { .. } => {
                 let mut process = Process::start(self.java(&["-Xmx2g"]).arg("cold-start"))?;
