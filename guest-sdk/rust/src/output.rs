@@ -120,12 +120,9 @@ impl<T: Element, R: Route<T>> Encoder<T, R> {
         let mut base = 0;
         while base < batch.rows() {
             let count = (batch.rows() - base).min(BLOCK as u32);
-            let mut block = Block::whole(base);
-            for row in base..base + count {
-                // SAFETY: rows are read in order and below the batch's count;
-                // at most a block.
-                unsafe { block.put_value(T::read(&mut cursor, row as usize)) };
-            }
+            let mut block = Block::new();
+            // SAFETY: rows are read in order and below the batch's count.
+            block.fill(base, count, |index| unsafe { T::read(&mut cursor, (base + index) as usize) });
             block.enter();
             self.keep_block(&mut block);
             base += count;

@@ -108,24 +108,69 @@ pub struct Block<V> {
 }
 
 impl<V> Block<V> {
-    /// An empty block whose positions count from row `base` of the batch.
     #[inline(always)]
-    pub fn new(base: u32) -> Self {
-        Self { len: 0, base, rows: [0; BLOCK], values: [const { MaybeUninit::uninit() }; BLOCK] }
+    pub fn new() -> Self {
+        Self { len: 0, base: 0, rows: [0; BLOCK], values: [const { MaybeUninit::uninit() }; BLOCK] }
     }
 
-    /// An empty block for records that follow each other from row `base` on;
-    /// its values are added with `put_value`.
+    /// Fills an empty block with the values of records that follow each other
+    /// from row `base` on; `value` is given the index in the block.
+    ///
+    /// # Panics
+    /// If `count` is more than [`BLOCK`].
     #[inline(always)]
-    pub fn whole(base: u32) -> Self {
-        Self { len: 0, base, rows: EACH, values: [const { MaybeUninit::uninit() }; BLOCK] }
-    }
-
-    /// Makes an empty block count from row `base`.
-    #[inline(always)]
-    pub fn start(&mut self, base: u32) {
+    pub fn fill(&mut self, base: u32, count: u32, mut value: impl FnMut(u32) -> V) {
         debug_assert_eq!(self.len, 0);
+        let count = count as usize;
+        assert!(count <= BLOCK);
         self.base = base;
+        self.rows = EACH;
+        // The length is written once: as a memory operand of each turn it
+        // would cost more than the rest of a short body.
+        each(count, |index| {
+            let value = value(index as u32);
+            // SAFETY: the index is below `count`.
+            unsafe { self.values.get_unchecked_mut(index).write(value) };
+        });
+        self.len = count;
+    }
+
+    /// The same, of the values that come with `true`, without a branch where
+    /// that is cheap.
+    #[inline(always)]
+    pub fn fill_if(&mut self, base: u32, count: u32, mut value: impl FnMut(u32) -> (V, bool)) {
+        debug_assert_eq!(self.len, 0);
+        let count = count as usize;
+        assert!(count <= BLOCK);
+        self.base = base;
+        let mut kept = 0;
+        each(count, |index| {
+            let (value, keep) = value(index as u32);
+            if std::mem::needs_drop::<V>() && !keep {
+                return;
+            }
+            // SAFETY: `kept <= index < count`.
+            unsafe {
+                *self.rows.get_unchecked_mut(kept) = index as u8;
+                self.values.get_unchecked_mut(kept).write(value);
+            }
+            kept += usize::from(keep);
+        });
+        self.len = kept;
+    }
+
+    /// Fills an empty block with what `f` makes of another's values, which
+    /// leaves that one empty.
+    #[inline(always)]
+    pub fn fill_from<W>(&mut self, from: &mut Block<W>, mut f: impl FnMut(u32, W) -> V) {
+        let count = from.len;
+        self.take_positions(from);
+        from.drain(|index, value| {
+            let value = f(index, value);
+            // SAFETY: the other block holds at most as many.
+            unsafe { self.values.get_unchecked_mut(index as usize).write(value) };
+        });
+        self.len = count;
     }
 
     #[inline(always)]
@@ -149,32 +194,16 @@ impl<V> Block<V> {
         self.rows[index]
     }
 
-    /// Adds a value if `keep` says so, without a branch where that is cheap.
-    ///
-    /// # Safety
-    /// The block holds fewer than [`BLOCK`] values.
-    #[inline(always)]
-    pub unsafe fn put_if(&mut self, row: u8, value: V, keep: bool) {
-        debug_assert!(self.len < BLOCK);
-        if std::mem::needs_drop::<V>() && !keep {
-            return;
-        }
-        // SAFETY: the caller says that there is room.
-        unsafe {
-            *self.rows.get_unchecked_mut(self.len) = row;
-            self.values.get_unchecked_mut(self.len).write(value);
-        }
-        self.len += usize::from(keep);
-    }
-
     /// Adds a value.
     ///
-    /// # Safety
-    /// The block holds fewer than [`BLOCK`] values.
+    /// # Panics
+    /// If the block is full.
     #[inline(always)]
-    pub unsafe fn put(&mut self, row: u8, value: V) {
-        // SAFETY: the caller's promise.
-        unsafe { self.put_if(row, value, true) }
+    pub fn put(&mut self, row: u8, value: V) {
+        assert!(self.len < BLOCK);
+        self.rows[self.len] = row;
+        self.values[self.len].write(value);
+        self.len += 1;
     }
 
     /// Makes this empty block's values come from the same records as another's.
@@ -185,16 +214,25 @@ impl<V> Block<V> {
         self.rows = from.rows;
     }
 
-    /// Adds a value whose position is there already; see `take_positions`.
+    /// Writes the value at an index, which counts from `set_len` on.
     ///
     /// # Safety
-    /// The block holds fewer than [`BLOCK`] values.
+    /// The index is below [`BLOCK`].
     #[inline(always)]
-    pub unsafe fn put_value(&mut self, value: V) {
-        debug_assert!(self.len < BLOCK);
-        // SAFETY: the caller says that there is room.
-        unsafe { self.values.get_unchecked_mut(self.len).write(value) };
-        self.len += 1;
+    pub unsafe fn write(&mut self, index: usize, value: V) {
+        debug_assert!(index < BLOCK);
+        // SAFETY: the caller's promise.
+        unsafe { self.values.get_unchecked_mut(index).write(value) };
+    }
+
+    /// Sets the number of values.
+    ///
+    /// # Safety
+    /// So many are written, from the first on.
+    #[inline(always)]
+    pub unsafe fn set_len(&mut self, len: usize) {
+        debug_assert!(len <= BLOCK);
+        self.len = len;
     }
 
     /// Keeps the values that `test` accepts, given their index in the block.
@@ -203,7 +241,7 @@ impl<V> Block<V> {
         // Should `test` unwind, the values left are leaked, not dropped twice.
         let len = std::mem::take(&mut self.len);
         let mut kept = 0;
-        for index in 0..len {
+        each(len, |index| {
             // SAFETY: `kept <= index < len`, and the first `len` values are
             // written; each is moved or dropped once.
             unsafe {
@@ -211,13 +249,13 @@ impl<V> Block<V> {
                 let value = self.values.get_unchecked(index).assume_init_read();
                 if std::mem::needs_drop::<V>() && !keep {
                     drop(value);
-                    continue;
+                    return;
                 }
                 self.values.get_unchecked_mut(kept).write(value);
                 *self.rows.get_unchecked_mut(kept) = *self.rows.get_unchecked(index);
                 kept += usize::from(keep);
             }
-        }
+        });
         self.len = kept;
     }
 
@@ -242,6 +280,12 @@ impl<V> Block<V> {
     pub fn as_slice(&self) -> &[V] {
         // SAFETY: the first `len` values are written.
         unsafe { std::slice::from_raw_parts(self.values.as_ptr().cast(), self.len) }
+    }
+}
+
+impl<V> Default for Block<V> {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

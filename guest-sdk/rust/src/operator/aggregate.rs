@@ -95,11 +95,10 @@ where
             self.cache.want(key.hash(), &key);
             self.cache.fetch();
         }
-        let mut views = Block::whole(0);
+        let mut views = Block::new();
         let mut hashes = [0; BLOCK];
         hashes[0] = self.hash_of(&value);
-        // SAFETY: the block is empty.
-        unsafe { views.put_value(value) };
+        views.put(0, value);
         self.fold(views, &hashes);
         self.cache.end_batch();
     }
@@ -116,12 +115,9 @@ where
         let mut base = 0;
         while base < batch.rows() {
             let count = (batch.rows() - base).min(BLOCK as u32);
-            let mut views = Block::whole(base);
-            for index in 0..count {
-                // SAFETY: rows are read in order and below the batch's count;
-                // at most a block.
-                unsafe { views.put_value(T::read(&mut cursor, (base + index) as usize)) };
-            }
+            let mut views = Block::new();
+            // SAFETY: rows are read in order and below the batch's count.
+            views.fill(base, count, |index| unsafe { T::read(&mut cursor, (base + index) as usize) });
             match column {
                 Some(column) => column.copy(base, &mut hashes[..count as usize]),
                 None => {

@@ -28,11 +28,10 @@ impl<K: Key, V: Owned> Keyed<'_, K, V> {
         assert_eq!(views.len(), self.hashes.len());
         let scratch = &mut *self.scratch;
         if std::mem::needs_drop::<K::View<'b>>() {
-            for (index, view) in views.iter().enumerate() {
-                position::row(index as u32);
-                // SAFETY: one key for each record of a block.
-                unsafe { keys.put_value(select(view)) };
-            }
+            keys.fill(0, views.len() as u32, |index| {
+                position::row(index);
+                select(&views[index as usize])
+            });
             let keys = keys.as_slice();
             self.cache.places(self.hashes, |index| K::key(&keys[index], scratch))
         } else {
@@ -131,7 +130,7 @@ where
         out: Option<&mut Next<(K, V)>>,
     ) {
         let views = records.as_slice();
-        let mut keys = Block::new(0);
+        let mut keys = Block::new();
         let places = state.places::<T>(views, select, &mut keys);
         let Some(out) = out else {
             for (index, view) in views.iter().enumerate() {
@@ -141,7 +140,7 @@ where
             }
             return;
         };
-        let mut results = Block::new(0);
+        let mut results = Block::new();
         results.take_positions(&records);
         let mut step = |index: u32, key| {
             position::row(index);
@@ -150,7 +149,7 @@ where
             let new =
                 state.cache.update(&places, index as usize, |before| combined(&self.combine, before, value));
             // SAFETY: one result for each record of a block.
-            unsafe { results.put_value((key, new.clone())) };
+            unsafe { results.write(index as usize, (key, new.clone())) };
         };
         if std::mem::needs_drop::<K::View<'_>>() {
             keys.drain(step);
@@ -158,6 +157,8 @@ where
             // SAFETY: the index is below the number of records.
             each(views.len(), |index| step(index as u32, select(unsafe { views.get_unchecked(index) })));
         }
+        // SAFETY: they were just written.
+        unsafe { results.set_len(views.len()) };
         out.push_block(&mut results);
     }
 
@@ -188,10 +189,11 @@ where
         state: &mut Keyed<'_, K, T>,
         out: Option<&mut Next<T>>,
     ) {
-        let places = state.places::<T>(records.as_slice(), select, &mut Block::new(0));
-        let mut results = Block::new(0);
+        let places = state.places::<T>(records.as_slice(), select, &mut Block::new());
+        let mut results = Block::new();
         results.take_positions(&records);
         let emits = out.is_some();
+        let count = records.len();
         records.drain(|index, record| {
             position::row(index);
             let new = state.cache.update(&places, index as usize, |before| match before {
@@ -200,10 +202,12 @@ where
             });
             if emits {
                 // SAFETY: one result for each record of a block.
-                unsafe { results.put_value(new.clone()) };
+                unsafe { results.write(index as usize, new.clone()) };
             }
         });
         if let Some(out) = out {
+            // SAFETY: with an output, each record's result was written.
+            unsafe { results.set_len(count) };
             out.push_block(&mut results);
         }
     }

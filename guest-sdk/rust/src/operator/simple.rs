@@ -32,7 +32,7 @@ pub(crate) struct Map<F, U: Element> {
 
 impl<F, U: Owned> Map<F, U> {
     pub(crate) fn new(id: u32, f: F, out: Next<U>) -> Self {
-        Self { id, f, block: Box::new(Block::new(0)), out }
+        Self { id, f, block: Box::default(), out }
     }
 }
 
@@ -50,12 +50,10 @@ where
     fn push_block<'a>(&mut self, block: &mut Block<T::View<'a>>) {
         position::operator(self.id);
         block.enter();
-        self.block.take_positions(block);
         let (f, to) = (&mut self.f, &mut self.block);
-        block.drain(|index, value| {
+        to.fill_from(block, |index, value| {
             position::row(index);
-            // SAFETY: as many values as the other block holds.
-            unsafe { to.put_value(f(value)) };
+            f(value)
         });
         self.out.push_block(to);
     }
@@ -64,15 +62,11 @@ where
         blocks(batch, |base, count, cursor| {
             position::operator(self.id);
             position::leave_block();
-            self.block.start(base);
-            for index in 0..count {
+            self.block.fill(base, count, |index| {
                 position::row(base + index);
-                // SAFETY: rows in order and below the count; at most a block.
-                unsafe {
-                    let value = T::read(cursor, (base + index) as usize);
-                    self.block.put(index as u8, (self.f)(value));
-                }
-            }
+                // SAFETY: rows are read in order and below the count.
+                (self.f)(unsafe { T::read(cursor, (base + index) as usize) })
+            });
             self.out.push_block(&mut self.block);
         });
     }
@@ -120,20 +114,17 @@ where
     }
 
     fn push_batch(&mut self, batch: &Batch<'_, T>) {
-        let mut block = Block::new(0);
+        let mut block = Block::new();
         blocks(batch, |base, count, cursor| {
             position::operator(self.id);
             position::leave_block();
-            block.start(base);
-            for index in 0..count {
+            block.fill_if(base, count, |index| {
                 position::row(base + index);
-                // SAFETY: rows in order and below the count; at most a block.
-                unsafe {
-                    let value = T::read(cursor, (base + index) as usize);
-                    let keep = (self.f)(&value);
-                    block.put_if(index as u8, value, keep);
-                }
-            }
+                // SAFETY: rows are read in order and below the count.
+                let value = unsafe { T::read(cursor, (base + index) as usize) };
+                let keep = (self.f)(&value);
+                (value, keep)
+            });
             if !block.is_empty() {
                 self.out.push_block(&mut block);
             }

@@ -34,20 +34,19 @@ pub(crate) struct ByValue<F>(pub(crate) F);
 
 impl<T: Owned, F: FnMut(u64) -> T + 'static> Generate<T> for ByValue<F> {
     fn generate(&mut self, indices: Indices, operator: u32, out: &mut Stage<T>) {
-        let mut block = Block::new(0);
+        let mut block = Block::new();
         let mut index = indices.first;
         let mut done = 0;
         while done < indices.count {
             let count = (indices.count - done).min(BLOCK as u64);
             position::operator(operator);
             position::leave_block();
-            block.start(done as u32);
-            for i in 0..count {
-                position::row((done + i) as u32);
-                // SAFETY: at most a block.
-                unsafe { block.put(i as u8, (self.0)(index)) };
+            block.fill(done as u32, count as u32, |i| {
+                position::row(done as u32 + i);
+                let value = (self.0)(index);
                 index = index.wrapping_add(indices.step);
-            }
+                value
+            });
             out.push_block(&mut block);
             done += count;
         }
