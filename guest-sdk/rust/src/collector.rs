@@ -51,7 +51,7 @@ impl<U: Element> Stage<U> {
             columns: BatchBuilder::staging(STAGE_BYTES, STAGE_ROWS),
             origins: vec![0; rows].into_boxed_slice(),
             origin: 0,
-            block: (U::OWNED && !U::PLAIN).then(|| Box::default()),
+            block: (U::OWNED && !U::PLAIN).then(Box::default),
         }
     }
 
