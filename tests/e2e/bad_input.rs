@@ -55,6 +55,25 @@ fn a_main_that_does_not_give_a_plan() {
 }
 
 #[test]
+fn a_main_must_build_the_same_graph_in_every_subtask() {
+    let faulty = guest("faulty");
+    let faulty = path(&faulty);
+    // What a hash map's order and the clock say is the same everywhere, unless
+    // the real ones are granted.
+    let run_map = || run(&["-p", "2", faulty, "main-iterates-a-map"]).expect_success();
+    let mut sums: Vec<u64> =
+        run_map().stdout.lines().map(|line| line.trim_matches('"').parse().expect("a number")).collect();
+    sums.sort_unstable();
+    assert_eq!(sums, (0..=100).map(|number| number + 4095).collect::<Vec<_>>());
+    run(&["-p", "2", faulty, "main-reads-the-clock"]).expect_success();
+    for (grant, fault) in [("random", "main-iterates-a-map"), ("clocks", "main-reads-the-clock")] {
+        let grant = format!("taskmanager.wasm.grants={grant}");
+        run(&["-p", "2", "-D", &grant, faulty, fault])
+            .expect_error("H2002", &["main built another graph", "main must depend on its arguments alone"]);
+    }
+}
+
+#[test]
 fn an_operator_that_fails_is_named_with_subtask_record_and_line() {
     let faulty = guest("faulty");
     let faulty = path(&faulty);

@@ -13,6 +13,7 @@ use crate::runtime::bindings::types::{
 use crate::runtime::head::Head;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 use std::rc::Rc;
 
 /// Builds an operator on top of its outputs.
@@ -235,6 +236,15 @@ impl SharedGraph {
 }
 
 impl Graph {
+    /// The same for the same transformations, in Wasm and natively.
+    pub(crate) fn fingerprint(&self) -> String {
+        let mut hasher = Fnv(0xCBF2_9CE4_8422_2325);
+        for node in &self.nodes {
+            node.transformation.hash(&mut hasher);
+        }
+        format!("{:016x}", hasher.finish())
+    }
+
     /// Remembers the first mistake.
     pub(crate) fn fail(&mut self, message: String) {
         self.error.get_or_insert_with(|| Error::new(message));
@@ -246,5 +256,28 @@ impl Graph {
 
     pub(crate) fn node_mut(&mut self, id: u32) -> Option<&mut Node> {
         self.nodes.get_mut((id as usize).checked_sub(1)?)
+    }
+}
+
+/// FNV-1a, with lengths that are as wide on every machine.
+struct Fnv(u64);
+
+impl Hasher for Fnv {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01B3);
+        }
+    }
+
+    fn write_usize(&mut self, number: usize) {
+        self.write_u64(number as u64);
+    }
+
+    fn write_isize(&mut self, number: isize) {
+        self.write_i64(number as i64);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }

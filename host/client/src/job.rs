@@ -61,11 +61,13 @@ impl Job {
         let loaded = sandbox.runtime.load(&component, &sandbox.grants).await.map_err(in_file)?;
 
         let job_id = JobId(rand::random());
+        let key = BlobKey::of(&component);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let program = Program {
+        let mut program = Program {
             arguments: request.arguments.clone(),
             configuration: configuration.job_pairs(),
             submitted_at_ms: now.as_millis() as u64,
+            plan_fingerprint: String::new(),
         };
         let limits = InstanceLimits {
             memory: Arc::new(MemoryBudget::new(memory)),
@@ -74,11 +76,12 @@ impl Job {
             grants: sandbox.grants,
             cancel: CancelFlag::new(),
             wall_clock_ms: program.submitted_at_ms,
-            random_seed: job_id.0 as u64,
+            random_seed: program.random_seed(&key),
             task_name: "main".into(),
         };
         let plan = sandbox.runtime.plan(&loaded, &program, &limits).await.map_err(in_file)?;
         let plan = apply_program_settings(plan, &mut configuration)?;
+        program.plan_fingerprint.clone_from(&plan.fingerprint);
 
         let settings = GraphSettings {
             default_parallelism: configuration.get(&o::PARALLELISM_DEFAULT),
@@ -95,7 +98,6 @@ impl Job {
             }
         }
         let execution = ExecutionConfig::from_configuration(&configuration, stream_graph.bounded)?;
-        let key = BlobKey::of(&component);
         let graph = JobGraph::build(&stream_graph, job_id, key, program, execution);
         check_slots(&graph, &configuration)?;
         Ok(Self { stream_graph, graph, component, configuration, _loaded: loaded })

@@ -3,6 +3,7 @@
 //! each field is described.
 
 use crate::element::ElementType;
+use crate::id::BlobKey;
 use serde::{Deserialize, Serialize};
 
 /// Id of a transformation within its plan.
@@ -93,9 +94,12 @@ pub struct JobPlan {
     pub transformations: Vec<Transformation>,
     /// Configuration that the program set.
     pub configuration: Vec<(String, String)>,
+    /// By what the guest knows this graph again.
+    pub fingerprint: String,
 }
 
-/// What `main` may depend on; the same in every instance of a job.
+/// What `main` may depend on, and the graph that it made of it; the same in
+/// every instance of a job.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Program {
     pub arguments: Vec<String>,
@@ -103,4 +107,20 @@ pub struct Program {
     /// When the job was submitted, milliseconds since the epoch: where the
     /// clocks of its guests stand still.
     pub submitted_at_ms: u64,
+    /// [`JobPlan::fingerprint`] of the submission; empty before.
+    pub plan_fingerprint: String,
+}
+
+impl Program {
+    /// Where the random sequence of each instance starts that is not granted
+    /// real randomness. It depends on the job's code and arguments alone, so
+    /// that a `main` that iterates over a hash map builds the same graph each
+    /// time, and a failure can be seen again. (FNV-1a.)
+    pub fn random_seed(&self, component: &BlobKey) -> u64 {
+        let lengths = self.arguments.iter().flat_map(|argument| (argument.len() as u64).to_le_bytes());
+        let bytes = component.0.iter().copied().chain(self.arguments.iter().flat_map(|text| text.bytes()));
+        bytes.chain(lengths).fold(0xCBF2_9CE4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3)
+        })
+    }
 }

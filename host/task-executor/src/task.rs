@@ -264,7 +264,7 @@ async fn open_guest(
         log_lines_per_second: job.execution.log_lines_per_second,
         grants,
         task_name: task.task_name.clone(),
-        random_seed: random_seed(descriptor.attempt),
+        random_seed: job.program.random_seed(&job.component),
         cancel: Default::default(),
         wall_clock_ms: job.program.submitted_at_ms,
     };
@@ -285,12 +285,6 @@ async fn open_guest(
         wasm.instantiate(&component, Box::new(host), limits).await.map_err(|error| error.failure())?;
     guest.open(&task).await.map_err(|error| error.failure())?;
     Ok(guest)
-}
-
-/// The same for every attempt of a subtask, so that a failure can be seen again.
-fn random_seed(attempt: ExecutionAttemptId) -> u64 {
-    let bits = attempt.vertex_id.0 ^ attempt.job_id.0.rotate_left(64);
-    (bits as u64) ^ ((bits >> 64) as u64) ^ (u64::from(attempt.subtask) << 32)
 }
 
 fn outputs(

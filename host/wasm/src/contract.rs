@@ -42,6 +42,7 @@ pub(crate) fn task(task: &Task) -> types::Task {
         batch_size: task.batch_size,
         state_cache_size: task.state_cache_size,
         restored: task.restored,
+        plan_fingerprint: task.program.plan_fingerprint.clone(),
     }
 }
 
@@ -120,6 +121,7 @@ pub(crate) fn job_plan(plan: job::JobPlan) -> Result<JobPlan, Refusal> {
         name: plan.name.map(|text| name("the job's name", text)).transpose()?,
         transformations: plan.transformations.into_iter().map(transformation).collect::<Result<_, _>>()?,
         configuration: pairs("the configuration", plan.configuration)?,
+        fingerprint: name("its fingerprint", plan.fingerprint)?,
     })
 }
 

@@ -7,7 +7,7 @@ wit_bindgen::generate!({
     pub_export_macro: true,
     export_macro_name: "export",
     default_bindings_module: "heddle::__private::bindings",
-    additional_derives: [PartialEq],
+    additional_derives: [PartialEq, Hash],
 });
 
 pub use self::heddle::operator::types;

@@ -32,6 +32,7 @@ fn graph_of(main: Main<'_>, program: &Program) -> Result<Graph> {
 pub(crate) fn plan(main: Main<'_>, program: &Program) -> Result<JobPlan, Failure> {
     let graph = graph_of(main, program).map_err(|e| failure_of(e, None))?;
     Ok(JobPlan {
+        fingerprint: graph.fingerprint(),
         name: graph.job_name,
         transformations: graph.nodes.into_iter().map(|node| node.transformation).collect(),
         configuration: graph.configuration,
@@ -60,6 +61,12 @@ impl Instance {
 
     fn build(main: Main<'_>, task: Task) -> Result<Self> {
         let mut graph = graph_of(main, &task.program)?;
+        if graph.fingerprint() != task.plan_fingerprint {
+            return Err(Error::new(
+                "main built another graph than at submission: main must depend on its arguments alone, \
+                 not on the time, the machine or random numbers",
+            ));
+        }
         let info = Rc::new(SubtaskInfo {
             subtask: task.subtask,
             parallelism: task.parallelism,

@@ -101,6 +101,7 @@ impl Cluster {
                     batch_size: settings.batch_size,
                     state_cache_size: settings.state_cache_size,
                     restored: false,
+                    plan_fingerprint: plan.fingerprint.clone(),
                 };
                 let opened = Subtask::open(job, task, backend.clone())?;
                 let polling = chain.is_source && chain.source.is_none();

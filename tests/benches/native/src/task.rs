@@ -55,6 +55,7 @@ pub fn of(graph: &JobGraph, vertex: &JobVertex) -> Task {
         batch_size: graph.execution.batch_size,
         state_cache_size: graph.execution.state_cache_size,
         restored: false,
+        plan_fingerprint: graph.program.plan_fingerprint.clone(),
     }
 }
 

@@ -44,7 +44,7 @@ pub async fn graph(job: &Path) -> Result<JobGraph> {
 }
 
 pub async fn graph_of(sandbox: &Runtime, component: &Component) -> Result<JobGraph> {
-    let program = Program { arguments: vec!["--records".into(), RECORDS.into()], ..Program::default() };
+    let mut program = Program { arguments: vec!["--records".into(), RECORDS.into()], ..Program::default() };
     let limits = InstanceLimits {
         memory: Arc::new(MemoryBudget::new(1 << 30)),
         call_timeout: PLAN_TIME,
@@ -56,6 +56,7 @@ pub async fn graph_of(sandbox: &Runtime, component: &Component) -> Result<JobGra
         task_name: "plan".into(),
     };
     let plan = sandbox.plan(component, &program, &limits).await?;
+    program.plan_fingerprint.clone_from(&plan.fingerprint);
     let stream =
         StreamGraph::from_plan(&plan, &GraphSettings::default()).map_err(|f| anyhow::anyhow!("{f}"))?;
     Ok(JobGraph::build(&stream, JobId(1), BlobKey([0; 32]), program, ExecutionConfig::default()))

@@ -2,6 +2,8 @@
 //! which. Each has a test in `tests/e2e/bad_input.rs`.
 
 use heddle::prelude::*;
+use std::collections::HashMap;
+use std::time::SystemTime;
 
 #[heddle::main]
 pub fn main(env: &mut StreamExecutionEnvironment, args: Args) -> heddle::Result<()> {
@@ -14,6 +16,8 @@ pub fn main(env: &mut StreamExecutionEnvironment, args: Args) -> heddle::Result<
         "main-never-returns" => loop {
             std::hint::black_box(0);
         },
+        "main-iterates-a-map" => return of_a_map(env),
+        "main-reads-the-clock" => return of_the_clock(env),
         _ => {}
     }
     let endless = fault == "endless" || fault == "slow-sink";
@@ -23,6 +27,17 @@ pub fn main(env: &mut StreamExecutionEnvironment, args: Args) -> heddle::Result<
     let mapped = numbers
         .map(move |number| match kind.as_str() {
             "panics" if number == at => panic!("cannot take number {number}"),
+            "prints" if number == at => {
+                println!("number {number} came by");
+                eprintln!("and was looked at");
+                heddle::log::info("nothing to see here");
+                heddle::log::warn("number is suspicious");
+                number
+            }
+            "floods" => {
+                println!("number {number} came by");
+                number
+            }
             "index" if number == at => [1u64, 2, 3][number as usize],
             "loops" if number == at => loop {
                 std::hint::black_box(number);
@@ -42,5 +57,23 @@ pub fn main(env: &mut StreamExecutionEnvironment, args: Args) -> heddle::Result<
         Some(output) => checked.map(|number| number.to_string()).write_text(output),
         None => checked.discard(),
     };
+    Ok(())
+}
+
+/// A graph whose order is that of a hash map.
+fn of_a_map(env: &mut StreamExecutionEnvironment) -> heddle::Result<()> {
+    let numbers: HashMap<u64, String> = (0..12).map(|number| (number, format!("step {number}"))).collect();
+    let mut stream = env.from_sequence(0, 100);
+    for (number, name) in numbers {
+        stream = stream.map(move |value| value + (1 << number)).name(name).disable_chaining();
+    }
+    stream.map(|value| format!("{value}")).collect("sums");
+    Ok(())
+}
+
+/// A graph that is named after the time.
+fn of_the_clock(env: &mut StreamExecutionEnvironment) -> heddle::Result<()> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    env.from_sequence(0, 100).map(|value| value).name(format!("at {}", now.as_nanos())).discard();
     Ok(())
 }

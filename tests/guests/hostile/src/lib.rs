@@ -244,6 +244,7 @@ impl Guest for Hostile {
             name: Some(format!("hostile {attack}")),
             transformations: plan_of(&attack),
             configuration: vec![],
+            fingerprint: String::new(),
         })
     }
 
