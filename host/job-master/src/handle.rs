@@ -21,6 +21,7 @@ pub(crate) enum Message {
     UpdateTaskExecutionState(Box<TaskExecutionState>, Reply<()>),
     RequestNextInputSplit(ExecutionAttemptId, Reply<Option<InputSplit>>),
     Heartbeat(ResourceId, TaskExecutorHeartbeat, Reply<()>),
+    ResourceManagerHeartbeat(Reply<()>),
     AllocationFailure(AllocationId, Failure, Reply<()>),
     RequestJob(Reply<JobDetails>),
     Cancel(Reply<()>),
@@ -123,6 +124,10 @@ impl JobMasterGateway for Handle {
         payload: TaskExecutorHeartbeat,
     ) -> Result<()> {
         self.call(token, |reply| Message::Heartbeat(resource_id, payload, reply)).await
+    }
+
+    async fn heartbeat_from_resource_manager(&self, token: JobMasterId) -> Result<()> {
+        self.call(token, Message::ResourceManagerHeartbeat).await
     }
 
     async fn notify_allocation_failure(

@@ -238,9 +238,14 @@ impl Job {
                     .into()),
                 };
                 if answer.is_ok() {
-                    self.tell_scheduler(scheduler::Event::TasksReported(payload.tasks));
+                    let reports = payload.tasks;
+                    self.tell_scheduler(scheduler::Event::TasksReported { resource_id, reports });
                 }
                 let _ = reply.send(answer);
+            }
+            Message::ResourceManagerHeartbeat(reply) => {
+                self.resource_manager.heard = self.now();
+                let _ = reply.send(Ok(()));
             }
             Message::AllocationFailure(allocation_id, cause, reply) => {
                 self.tell_pool(slot_pool::Event::AllocationFailed { allocation_id, cause });
@@ -276,6 +281,7 @@ impl Job {
             for (resource_id, cause) in silent {
                 self.lose_task_executor(&resource_id, cause);
             }
+            self.check_resource_manager(now);
             let (token, job_id) = (self.options.job_master_id, self.job.job_id);
             for (resource_id, task_executor) in &mut self.task_executors {
                 task_executor.send_heartbeat(resource_id, token, job_id, &mut self.calls);

@@ -72,9 +72,7 @@ pub trait JobMasterGateway: Send + Sync {
     ) -> Result<()>;
     /// The resource manager is alive; an error, or no answer, tells it that the
     /// job master is not.
-    async fn heartbeat_from_resource_manager(&self, _token: JobMasterId) -> Result<()> {
-        Ok(())
-    }
+    async fn heartbeat_from_resource_manager(&self, token: JobMasterId) -> Result<()>;
     /// A requested slot will not come.
     async fn notify_allocation_failure(
         &self,

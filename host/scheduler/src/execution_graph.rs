@@ -40,6 +40,9 @@ pub struct Execution {
     pub state: ExecutionState,
     /// Set once the attempt is deployed.
     pub slot: Option<AssignedSlot>,
+    /// How many reports of its TaskExecutor in a row did not name it; none
+    /// until the TaskExecutor has taken it.
+    pub(crate) missed_reports: Option<u32>,
     pub failure: Option<Failure>,
     pub metrics: TaskMetrics,
     pub accumulators: BTreeMap<String, i64>,
@@ -54,6 +57,7 @@ impl Execution {
             attempt,
             state: ExecutionState::Created,
             slot: None,
+            missed_reports: None,
             failure: None,
             metrics: TaskMetrics::default(),
             accumulators: BTreeMap::new(),

@@ -6,6 +6,7 @@
 
 mod ending;
 mod failover;
+mod reports;
 
 use crate::execution_graph::{AssignedSlot, ExecutionGraph, RegionIndex, SubtaskIndex};
 use crate::restart::RestartBackoff;
@@ -53,7 +54,14 @@ pub enum Event {
         attempts: Vec<ExecutionAttemptId>,
         cause: Failure,
     },
-    TasksReported(Vec<TaskReport>),
+    /// A TaskExecutor took the tasks of a [`Action::SubmitTasks`].
+    TasksAccepted(Vec<ExecutionAttemptId>),
+    /// All tasks of the job that a TaskExecutor has, or whose end it could not
+    /// tell yet.
+    TasksReported {
+        resource_id: ResourceId,
+        reports: Vec<TaskReport>,
+    },
     Cancel,
     /// The job can not go on; no restart is tried.
     Fail(Failure),
@@ -243,7 +251,8 @@ impl Scheduler {
             Event::SlotsFailed { requests, cause } => self.slots_failed(now, &requests, cause),
             Event::TaskStateChanged(update) => self.task_state_changed(now, update),
             Event::TasksRejected { attempts, cause } => self.tasks_rejected(now, attempts, cause),
-            Event::TasksReported(reports) => self.tasks_reported(reports),
+            Event::TasksAccepted(attempts) => self.tasks_accepted(&attempts),
+            Event::TasksReported { resource_id, reports } => self.tasks_reported(now, resource_id, reports),
             Event::Cancel => self.end(now, Ending::Canceled, None),
             Event::Fail(failure) => self.end(now, Ending::Failed, Some(failure)),
             Event::Suspend => self.end(now, Ending::Suspended, None),
@@ -462,22 +471,6 @@ impl Scheduler {
         }
         if self.finished == self.graph.subtasks().len() && self.ending.is_none() {
             self.publish();
-        }
-    }
-
-    fn tasks_reported(&mut self, reports: Vec<TaskReport>) {
-        for (attempt, metrics, accumulators) in reports {
-            self.note_first_record(&metrics);
-            match self.graph.current_subtask(&attempt) {
-                Some(index) if !self.graph.subtask(index).current.state.is_terminal() => {
-                    let execution = self.graph.current_mut(index);
-                    execution.metrics = metrics;
-                    execution.accumulators = accumulators;
-                }
-                // The final numbers of an ended attempt came with its end.
-                Some(_) => {}
-                None => self.counters.stale += 1,
-            }
         }
     }
 

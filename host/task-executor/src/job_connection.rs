@@ -2,10 +2,11 @@
 //! it is the right one, and the state updates on their way to it.
 
 use crate::service::Event;
-use heddle_model::id::JobMasterId;
-use heddle_model::task::TaskExecutionState;
+use heddle_model::id::{ExecutionAttemptId, JobMasterId};
+use heddle_model::task::{TaskExecutionState, TaskMetrics};
 use heddle_rpc::{Address, Error, JobMasterGateway};
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -31,6 +32,21 @@ pub(crate) struct JobConnection {
     pub heard: Instant,
     backoff: Duration,
     outbox: Option<mpsc::Sender<TaskExecutionState>>,
+    undelivered: Undelivered,
+}
+
+/// Attempts that have ended while the job master does not know it yet, with
+/// their last numbers: they are still reported to it.
+#[derive(Clone, Default)]
+pub(crate) struct Undelivered(Arc<Mutex<BTreeMap<ExecutionAttemptId, Numbers>>>);
+
+/// Metrics and accumulators.
+pub(crate) type Numbers = (TaskMetrics, BTreeMap<String, i64>);
+
+impl Undelivered {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<ExecutionAttemptId, Numbers>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl JobConnection {
@@ -42,6 +58,7 @@ impl JobConnection {
             heard: Instant::now(),
             backoff: BACKOFF.0,
             outbox: None,
+            undelivered: Undelivered::default(),
         }
     }
 
@@ -56,6 +73,7 @@ impl JobConnection {
         self.phase = Phase::Connecting;
         self.heard = Instant::now();
         self.outbox = None;
+        self.undelivered = Undelivered::default();
     }
 
     pub fn next_backoff(&mut self) -> Duration {
@@ -64,15 +82,25 @@ impl JobConnection {
         delay
     }
 
-    pub fn open_outbox(&mut self) -> mpsc::Receiver<TaskExecutionState> {
+    /// What `deliver` needs.
+    pub fn open_outbox(&mut self) -> (mpsc::Receiver<TaskExecutionState>, Undelivered) {
         let (sender, receiver) = mpsc::channel(UPDATES_MAX);
         self.outbox = Some(sender);
-        receiver
+        (receiver, self.undelivered.clone())
+    }
+
+    /// Tasks that have ended without the job master's knowing.
+    pub fn undelivered(&self) -> Vec<(ExecutionAttemptId, Numbers)> {
+        self.undelivered.lock().iter().map(|(attempt, numbers)| (*attempt, numbers.clone())).collect()
     }
 
     /// False: the outbox is full, or its other end is gone.
     pub fn tell(&mut self, state: TaskExecutionState) -> bool {
-        self.outbox.as_ref().is_some_and(|outbox| outbox.try_send(state).is_ok())
+        let Some(outbox) = &self.outbox else { return false };
+        if state.state.is_terminal() {
+            self.undelivered.lock().insert(state.attempt, (state.metrics, state.accumulators.clone()));
+        }
+        outbox.try_send(state).is_ok()
     }
 }
 
@@ -80,13 +108,18 @@ impl JobConnection {
 pub(crate) async fn deliver(
     gateway: Arc<dyn JobMasterGateway>,
     token: JobMasterId,
-    mut updates: mpsc::Receiver<TaskExecutionState>,
+    (mut updates, undelivered): (mpsc::Receiver<TaskExecutionState>, Undelivered),
 ) -> Event {
     while let Some(update) = updates.recv().await {
         let mut delay = BACKOFF.0;
         for delivery in 1..=DELIVERIES_MAX {
             match gateway.update_task_execution_state(token, update.clone()).await {
-                Ok(()) => break,
+                Ok(()) => {
+                    if update.state.is_terminal() {
+                        undelivered.lock().remove(&update.attempt);
+                    }
+                    break;
+                }
                 Err(Error::Fenced { .. }) => {
                     debug!(task = %update.attempt, "the job master has a newer session");
                     return Event::Told;

@@ -9,6 +9,7 @@
 mod gates;
 mod host;
 mod job_connection;
+mod job_users;
 mod mailbox;
 mod message;
 mod metrics;
@@ -16,5 +17,6 @@ mod service;
 mod slot_table;
 mod task;
 
+pub use job_users::JobUsers;
 pub use message::Handle;
 pub use service::{Error, Options, Service, Shared};

@@ -8,6 +8,7 @@ mod slots;
 mod tasks;
 
 use crate::job_connection::JobConnection;
+use crate::job_users::JobUsers;
 use crate::message::{Handle, Message, Request};
 use crate::slot_table::SlotTable;
 use crate::task::{self, RunningTask, TaskOutcome};
@@ -63,6 +64,7 @@ pub struct Shared {
     /// The fixed pool of worker threads that runs all subtasks.
     pub workers: tokio::runtime::Handle,
     pub blobs: Arc<BlobCache>,
+    pub jobs: JobUsers,
     pub console: Arc<dyn Console>,
 }
 
@@ -288,6 +290,9 @@ impl Service {
             task.cancel();
         }
         while self.tasks.join_next().await.is_some() {}
+        for job_id in std::mem::take(&mut self.jobs).into_keys() {
+            self.release_job(job_id);
+        }
         if let (Some(instance), Ok(gateway)) = (self.instance, self.resource_manager()) {
             let token = self.options.resource_manager_id;
             let reason = "the TaskExecutor stops".to_owned();

@@ -190,6 +190,9 @@ impl JobMasterGateway for Gateway {
     ) -> Result<()> {
         unreachable!()
     }
+    async fn heartbeat_from_resource_manager(&self, _: JobMasterId) -> Result<()> {
+        unreachable!()
+    }
     async fn notify_allocation_failure(&self, _: JobMasterId, _: AllocationId, _: Failure) -> Result<()> {
         unreachable!()
     }

@@ -102,6 +102,7 @@ impl Job {
             | Message::FailSlot(_, _, _, reply)
             | Message::UpdateTaskExecutionState(_, reply)
             | Message::Heartbeat(_, _, reply)
+            | Message::ResourceManagerHeartbeat(reply)
             | Message::AllocationFailure(_, _, reply)
             | Message::Cancel(reply) => {
                 let _ = reply.send(Ok(()));

@@ -30,11 +30,19 @@ pub(super) struct ResourceManager {
     pub calls: CallQueue<ResourceManagerCall>,
     pub backoff: Duration,
     pub registration: Option<AbortHandle>,
+    /// When it was last heard.
+    pub heard: Duration,
 }
 
 impl ResourceManager {
     pub fn new() -> Self {
-        Self { gateway: None, calls: CallQueue::new(), backoff: REGISTRATION_BACKOFF.0, registration: None }
+        Self {
+            gateway: None,
+            calls: CallQueue::new(),
+            backoff: REGISTRATION_BACKOFF.0,
+            registration: None,
+            heard: Duration::ZERO,
+        }
     }
 }
 
@@ -65,6 +73,7 @@ impl Job {
             Ok(gateway) => {
                 info!(job_id = %self.id(), %address, "registered at the resource manager");
                 self.resource_manager.gateway = Some(gateway);
+                self.resource_manager.heard = self.now();
                 self.resource_manager.backoff = REGISTRATION_BACKOFF.0;
                 self.tell_pool(slot_pool::Event::ResourceManagerConnected);
             }
@@ -77,7 +86,16 @@ impl Job {
         }
     }
 
-    pub(super) fn lose_resource_manager(&mut self, error: &Error) {
+    /// One that is silent for too long is lost.
+    pub(super) fn check_resource_manager(&mut self, now: Duration) {
+        let (silent, timeout) =
+            (now.saturating_sub(self.resource_manager.heard), self.options.heartbeat_timeout);
+        if silent > timeout {
+            self.lose_resource_manager(&format_args!("it was silent for {timeout:?} (`heartbeat.timeout`)"));
+        }
+    }
+
+    fn lose_resource_manager(&mut self, error: &dyn std::fmt::Display) {
         if self.resource_manager.gateway.take().is_none() {
             return;
         }

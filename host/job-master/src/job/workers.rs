@@ -70,7 +70,10 @@ impl Job {
         task_executor.call_ended();
         task_executor.make_next_call(&resource_id, token, &mut self.calls);
         match called {
-            Called::Submitted { result: Ok(()), .. } | Called::Cancelled(Ok(())) | Called::Freed(Ok(())) => {}
+            Called::Submitted { attempts, result: Ok(()) } => {
+                self.tell_scheduler(scheduler::Event::TasksAccepted(attempts));
+            }
+            Called::Cancelled(Ok(())) | Called::Freed(Ok(())) => {}
             Called::Submitted { attempts, result: Err(Error::Failure(cause)) } => {
                 warn!(job_id = %self.id(), %resource_id, error = %cause, "tasks were not taken");
                 self.tell_scheduler(scheduler::Event::TasksRejected { attempts, cause });

@@ -50,6 +50,27 @@ async fn a_task_that_always_fails_fails_the_job() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn tasks_that_their_worker_lost_without_a_word_start_again() {
+    let cluster = Cluster::new(1, 2, |task| match task.attempt.attempt {
+        0 => Behaviour::Run,
+        _ => Behaviour::Finish,
+    });
+    let running = cluster.start(two_by_two().fixed_delay(1).build(), FakeOutputs::default());
+    running.until_all_run().await;
+    cluster.workers[0].forget_tasks();
+    for _ in 0..2 {
+        cluster.workers[0].heartbeat().await.expect("the worker is known");
+    }
+    let handle = running.handle.clone();
+    let result = running.result().await;
+    assert_eq!(result.status, JobStatus::Finished);
+    assert_eq!(result.collected["files"], ["0#1", "1#1"]);
+    let details = handle.request_job(TOKEN).await.expect("the last details are kept");
+    assert_eq!(details.restarts, 1);
+    assert_eq!(details.failure.map(|failure| failure.code), Some(ErrorCode::WorkerLost));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_error_that_no_retry_helps_fails_the_job_without_a_restart() {
     let cluster =
         Cluster::new(1, 2, |_| Behaviour::Fail(Failure::new(ErrorCode::SchemaMismatch, "the ends disagree")));

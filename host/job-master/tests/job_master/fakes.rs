@@ -21,6 +21,7 @@ use heddle_rpc::{
     TaskExecutorGateway, TaskExecutorHeartbeat, TaskExecutorRegistration,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -137,6 +138,11 @@ impl Worker {
         for task in std::mem::take(&mut self.state().tasks).into_values() {
             task.cancel.cancel();
         }
+    }
+
+    /// Loses its tasks without a word.
+    pub fn forget_tasks(&self) {
+        self.state().tasks.clear();
     }
 
     pub fn running(&self) -> usize {
@@ -350,10 +356,14 @@ impl TaskExecutorGateway for Worker {
 /// Gives each request a slot of the worker with the fewest, if that may have
 /// one more.
 pub struct FakeResourceManager {
+    me: Weak<FakeResourceManager>,
     workers: Vec<Arc<Worker>>,
     slots_per_worker: usize,
     given: Mutex<BTreeMap<AllocationId, usize>>,
     dead: Mutex<BTreeSet<usize>>,
+    /// Sends no heartbeats.
+    silent: AtomicBool,
+    rpc: Arc<EmbeddedRpcService>,
     /// Answers to the next slot requests.
     answers: Mutex<VecDeque<Error>>,
     log: Log,
@@ -363,6 +373,10 @@ impl FakeResourceManager {
     /// The next slot request that has no such answer yet gets it.
     pub fn answer_with(&self, error: Error) {
         self.answers.lock().expect("no fake panics").push_back(error);
+    }
+
+    pub fn be_silent(&self, silent: bool) {
+        self.silent.store(silent, Ordering::SeqCst);
     }
 
     pub fn forget_worker(&self, number: usize) {
@@ -375,10 +389,20 @@ impl ResourceManagerGateway for FakeResourceManager {
     async fn register_job_master(
         &self,
         token: ResourceManagerId,
-        _registration: JobMasterRegistration,
+        registration: JobMasterRegistration,
     ) -> Result<()> {
         assert_eq!(token, RM_TOKEN);
         self.log.push("job master registered");
+        let (rpc, me) = (Arc::clone(&self.rpc), self.me.clone());
+        tokio::spawn(async move {
+            // Until the job master has ended.
+            while let (Ok(gateway), Some(me)) = (rpc.job_master(&registration.address), me.upgrade()) {
+                if !me.silent.load(Ordering::SeqCst) {
+                    let _ = gateway.heartbeat_from_resource_manager(registration.job_master_id).await;
+                }
+                tokio::time::sleep(Duration::from_secs(10)).await;
+            }
+        });
         Ok(())
     }
 
@@ -546,11 +570,14 @@ impl Cluster {
         let workers: Vec<_> = (0..workers)
             .map(|number| Worker::new(number, Arc::clone(&rpc), Arc::clone(&script), log.clone()))
             .collect();
-        let resource_manager = Arc::new(FakeResourceManager {
+        let resource_manager = Arc::new_cyclic(|me| FakeResourceManager {
+            me: me.clone(),
             workers: workers.clone(),
             slots_per_worker,
             given: Mutex::default(),
             dead: Mutex::default(),
+            silent: AtomicBool::new(false),
+            rpc: Arc::clone(&rpc),
             answers: Mutex::default(),
             log: log.clone(),
         });

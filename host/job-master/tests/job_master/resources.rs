@@ -68,6 +68,29 @@ async fn a_lost_resource_manager_is_registered_at_again_and_asked_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_silent_resource_manager_is_registered_at_again_and_its_slots_go_on() {
+    let cluster = Cluster::new(2, 1, |_| Behaviour::Run);
+    let running = cluster.start(two_by_two().build(), FakeOutputs::default());
+    running.until_all_run().await;
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    assert_eq!(cluster.log.count("job master registered"), 1, "its heartbeats keep it");
+    cluster.resource_manager.be_silent(true);
+    tokio::time::sleep(Duration::from_secs(65)).await;
+    assert_eq!(cluster.log.count("job master registered"), 2);
+    cluster.resource_manager.be_silent(false);
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    assert_eq!(cluster.log.count("job master registered"), 2);
+    let details = running.until_all_run().await;
+    assert_eq!(details.restarts, 0);
+    assert_eq!(cluster.log.count("slot requested"), 2);
+    let stale = heddle_model::id::JobMasterId::from_bits(99);
+    let answer = running.handle.heartbeat_from_resource_manager(stale).await;
+    assert!(matches!(answer, Err(Error::Fenced { .. })));
+    running.shutdown.cancel();
+    running.result().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_resource_manager_may_come_late() {
     let cluster = Cluster::without_resource_manager(2, 1, Box::new(|_| Behaviour::Finish));
     let running = cluster.start(two_by_two().build(), FakeOutputs::default());

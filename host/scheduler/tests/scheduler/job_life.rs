@@ -239,6 +239,9 @@ fn outputs_of_superseded_attempts_are_dropped_and_the_latest_published() {
         te-1: submit v0.0#1 v1.0#1
         te-2: submit v0.1#1 v1.1#1
     "#]]);
+    // What an old attempt tells late is not taken.
+    let late = ExecutionAttemptId { attempt: 0, ..run.attempt(2) };
+    run.report_of(late, ExecutionState::Finished, failure());
     for index in 0..4 {
         run.report(index, ExecutionState::Running).report(index, ExecutionState::Finished);
     }

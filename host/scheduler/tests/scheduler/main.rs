@@ -4,5 +4,6 @@ mod deployment;
 mod job_life;
 mod jobs;
 mod random_events;
+mod reports;
 mod slot_pool;
 mod transitions;

@@ -82,12 +82,13 @@ impl Service {
     pub(super) fn report_metrics(&mut self, job_id: JobId) {
         let Some(job) = self.jobs.get(&job_id) else { return };
         let Ok(gateway) = self.rpc.job_master(&job.address) else { return };
-        let tasks = self
+        let running = self
             .running
             .iter()
             .filter(|(attempt, _)| attempt.job_id == job_id)
-            .map(|(attempt, task)| (*attempt, task.metrics.snapshot(), task.metrics.accumulators()))
-            .collect();
+            .map(|(attempt, task)| (*attempt, task.metrics.snapshot(), task.metrics.accumulators()));
+        let ended = job.undelivered().into_iter();
+        let tasks = ended.map(|(attempt, (metrics, sums))| (attempt, metrics, sums)).chain(running).collect();
         let (token, resource_id) = (job.token, self.options.resource_id.clone());
         self.calls.spawn(async move {
             let payload = TaskExecutorHeartbeat { tasks };
@@ -132,14 +133,23 @@ impl Service {
     pub(super) fn forget_job_without_slots(&mut self, job_id: JobId) {
         if self.slots.allocations_of(job_id).is_empty() && self.jobs.remove(&job_id).is_some() {
             debug!(%job_id, "no slot of the job is left here");
-            self.shared.partitions.release_job(job_id);
-            let blobs = Arc::clone(&self.shared.blobs);
-            self.calls.spawn(async move {
-                if let Err(error) = blobs.release(job_id).await {
-                    warn!(%error, %job_id, "the job's blobs stay in the cache");
-                }
-                Event::Told
-            });
+            self.release_job(job_id);
         }
+    }
+
+    /// Gives back what the process holds for the job, if nobody else in it
+    /// serves the job.
+    pub(super) fn release_job(&mut self, job_id: JobId) {
+        if !self.shared.jobs.leave(job_id) {
+            return;
+        }
+        self.shared.partitions.release_job(job_id);
+        let blobs = Arc::clone(&self.shared.blobs);
+        self.calls.spawn(async move {
+            if let Err(error) = blobs.release(job_id).await {
+                warn!(%error, %job_id, "the job's blobs stay in the cache");
+            }
+            Event::Told
+        });
     }
 }

@@ -39,7 +39,9 @@ impl Service {
             self.offer_slots(request.job_id);
         } else {
             let connection = JobConnection::new(request.job_master.clone(), request.job_master_id);
-            self.jobs.insert(request.job_id, connection);
+            if self.jobs.insert(request.job_id, connection).is_none() {
+                self.shared.jobs.join(request.job_id);
+            }
             self.register_at_job_master(request.job_id, Duration::ZERO);
         }
         Ok(())
