@@ -90,7 +90,9 @@ Examples:
   heddle run -q -Drestart-strategy.type=fixed-delay job.wasm | sort
 
 Ctrl-C cancels the job; nothing of its output is published. A second Ctrl-C ends at once.
-Lines of print and collect sinks go to standard output, everything else to standard error.";
+Lines of print and collect sinks go to standard output, everything else to standard error:
+progress, and what operators print or log as warnings (-q: nothing of it; -v: the whole log;
+-D env.log.dir=FOLDER: the whole log in a file).";
 
 #[derive(Debug, Args)]
 #[command(

@@ -1,13 +1,16 @@
 //! `heddle info`: the plan of a job as JSON and as a picture.
 
 use crate::arguments::InfoArguments;
-use crate::{config_command, run_command};
+use crate::guest_lines::GuestLines;
+use crate::screen::{Screen, Style};
+use crate::{config_command, logging, run_command};
 use heddle_client::{Job, Sandbox};
 use heddle_model::failure::Failure;
 use heddle_model::plan_json::stream_plan_json;
 use heddle_model::plan_picture::{MAX_WIDTH, plan_picture_within};
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// Narrower than this a picture is of no use.
 const WIDTH_MIN: usize = 40;
@@ -15,10 +18,15 @@ const WIDTH_MIN: usize = 40;
 pub fn run(arguments: &InfoArguments) -> Result<ExitCode, Failure> {
     let configuration = config_command::load(&arguments.configuration)?;
     let request = run_command::job_request(&arguments.job)?;
+    let screen = Arc::new(Screen::new(Style::Plain));
+    let guests = GuestLines::new(screen);
+    logging::start(&configuration, "info", 0, Some(&guests))?;
     let job = run_command::block_on(async {
         let sandbox = Sandbox::open(&configuration)?;
         Job::prepare(&request, &configuration, &sandbox).await
-    })?;
+    });
+    guests.finish();
+    let job = job?;
     let json = serde_json::to_string_pretty(&stream_plan_json(&job.stream_graph)).unwrap_or_default();
     let text = if arguments.json {
         format!("{json}\n")

@@ -6,6 +6,7 @@
 
 mod arguments;
 mod config_command;
+mod guest_lines;
 mod info_command;
 mod later;
 mod logging;

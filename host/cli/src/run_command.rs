@@ -1,6 +1,7 @@
 //! `heddle run`: submits a job, follows it to its end, tells its result.
 
 use crate::arguments::RunArguments;
+use crate::guest_lines::GuestLines;
 use crate::progress::Progress;
 use crate::screen::{Screen, Style};
 use crate::{config_command, later, logging, summary};
@@ -14,7 +15,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// How often the live line is drawn anew.
@@ -69,10 +70,9 @@ fn check_options(arguments: &RunArguments, configuration: &Configuration) -> Res
 }
 
 pub fn run(arguments: &RunArguments) -> Result<ExitCode, Failure> {
-    let started = Instant::now();
+    let started = SystemTime::now();
     let configuration = config_command::load(&arguments.configuration)?;
     check_options(arguments, &configuration)?;
-    logging::start(&configuration, "run", arguments.verbose)?;
     let request = job_request(&arguments.job)?;
     // Log lines and a line that is drawn anew do not go together.
     let style = match Style::detect(arguments.quiet) {
@@ -80,16 +80,18 @@ pub fn run(arguments: &RunArguments) -> Result<ExitCode, Failure> {
         style => style,
     };
     let screen = Arc::new(Screen::new(style));
+    let guests = GuestLines::new(Arc::clone(&screen));
+    logging::start(&configuration, "run", arguments.verbose, Some(&guests).filter(|_| !arguments.quiet))?;
     let ended = block_on(async {
         let mut signals = Signals::listen()?;
         let submitted = tokio::select! {
             submitted = submit(&request, &configuration, &screen) => submitted?,
             code = signals.next() => return Ok(Ended::Interrupted(code)),
         };
-        let startup = started.elapsed();
-        follow(submitted, &screen, &mut signals, startup).await
+        follow(submitted, &screen, &mut signals, started).await
     });
     screen.end();
+    guests.finish();
     match ended? {
         Ended::Interrupted(code) => Ok(ExitCode::from(code)),
         Ended::ByItself(ended) => finish(&ended, &screen, arguments.report.as_deref()),
@@ -138,7 +140,7 @@ async fn follow(
     submitted: Submitted,
     screen: &Screen,
     signals: &mut Signals,
-    startup: Duration,
+    started: SystemTime,
 ) -> Result<Ended, Failure> {
     let Submitted { name, mut executor, job } = submitted;
     let began = Instant::now();
@@ -175,6 +177,10 @@ async fn follow(
     screen.end();
     let details = job.details().await.ok();
     executor.shut_down().await;
+    let submitted_at = details
+        .as_ref()
+        .map_or(started, |details| UNIX_EPOCH + Duration::from_millis(details.overview.start_time_ms));
+    let startup = submitted_at.duration_since(started).unwrap_or_default();
     match (result, interrupted) {
         // It may have finished before it heard of the cancellation.
         (Ok(result), Some(code)) if result.status != JobStatus::Finished => {

@@ -102,10 +102,15 @@ fn width() -> usize {
 
 /// The text, cut so that it stays on one line.
 fn fit(text: &str, width: usize) -> String {
-    if text.chars().count() < width {
+    cut(text, width.saturating_sub(1))
+}
+
+/// At most so many characters of a text, the last a mark if there were more.
+pub fn cut(text: &str, max: usize) -> String {
+    if text.chars().count() <= max {
         return text.to_owned();
     }
-    let mut cut: String = text.chars().take(width.saturating_sub(2)).collect();
+    let mut cut: String = text.chars().take(max.saturating_sub(1)).collect();
     cut.push('…');
     cut
 }

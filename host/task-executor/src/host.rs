@@ -124,14 +124,7 @@ impl TaskHost for Host {
     }
 
     fn log(&mut self, level: LogLevel, target: &str, message: &str) {
-        let task = self.task_name.as_str();
-        match level {
-            LogLevel::Trace => tracing::trace!(target: "guest", task, origin = target, "{message}"),
-            LogLevel::Debug => tracing::debug!(target: "guest", task, origin = target, "{message}"),
-            LogLevel::Info => tracing::info!(target: "guest", task, origin = target, "{message}"),
-            LogLevel::Warn => tracing::warn!(target: "guest", task, origin = target, "{message}"),
-            LogLevel::Error => tracing::error!(target: "guest", task, origin = target, "{message}"),
-        }
+        heddle_wasm::log_guest_line(&self.task_name, level, target, message);
     }
 }
 

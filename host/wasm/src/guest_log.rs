@@ -170,6 +170,17 @@ impl Inner {
     }
 }
 
+/// Puts a guest's line into the log of this process, with target `guest`.
+pub fn log_guest_line(task: &str, level: LogLevel, origin: &str, message: &str) {
+    match level {
+        LogLevel::Trace => tracing::trace!(target: "guest", task, origin, "{message}"),
+        LogLevel::Debug => tracing::debug!(target: "guest", task, origin, "{message}"),
+        LogLevel::Info => tracing::info!(target: "guest", task, origin, "{message}"),
+        LogLevel::Warn => tracing::warn!(target: "guest", task, origin, "{message}"),
+        LogLevel::Error => tracing::error!(target: "guest", task, origin, "{message}"),
+    }
+}
+
 /// At most `max` bytes of a text, and a mark if there was more.
 pub(crate) fn cut(text: &str, max: usize) -> String {
     if text.len() <= max {

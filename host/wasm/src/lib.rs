@@ -30,6 +30,7 @@ pub use budget::MemoryBudget;
 pub use compiler::compile_main;
 pub use component::Component;
 pub use error::Error;
+pub use guest_log::log_guest_line;
 pub use host::{Emitted, LogLevel, TaskHost};
 pub use instance::Instance;
 pub use options::{

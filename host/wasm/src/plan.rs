@@ -41,13 +41,7 @@ impl TaskHost for PlanHost {
     fn add_metrics(&mut self, _: Vec<(String, i64)>) {}
 
     fn log(&mut self, level: LogLevel, target: &str, message: &str) {
-        match level {
-            LogLevel::Trace => tracing::trace!(target, message),
-            LogLevel::Debug => tracing::debug!(target, message),
-            LogLevel::Info => tracing::info!(target, message),
-            LogLevel::Warn => tracing::warn!(target, message),
-            LogLevel::Error => tracing::error!(target, message),
-        }
+        crate::guest_log::log_guest_line("main", level, target, message);
     }
 }
 
