@@ -7,6 +7,7 @@ mod bench;
 mod demo;
 mod deps;
 mod dist;
+mod fuzz;
 mod steps;
 mod suite;
 mod tidy;
@@ -22,6 +23,8 @@ cargo xtask COMMAND
   test                everything that CI runs
   bench [NAME…] [--json FILE]
                       measure, beside Flink where Java and Maven are there
+  fuzz TARGET [--seconds N] [--seed N]
+  fuzz TARGET FILE…   feed a decoder (batch, state) with changed samples; run crashes again
   tidy                form of the sources: headers, lengths, names
   deps                directions of dependencies between crates
 ";
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
         Some("dist") => no_arguments(rest).and_then(|()| dist::run().map(|_| ())),
         Some("test") => no_arguments(rest).and_then(|()| suite::run()),
         Some("bench") => bench::run(rest),
+        Some("fuzz") => fuzz::run(rest),
         Some("tidy") => no_arguments(rest).and_then(|()| tidy::run()),
         Some("deps") => no_arguments(rest).and_then(|()| deps::run()),
         None | Some("help" | "--help" | "-h") => {

@@ -6,7 +6,7 @@
 
 use crate::steps::Steps;
 use crate::workspace::{cargo, check, metadata, target};
-use crate::{deps, dist, tidy};
+use crate::{deps, dist, fuzz, tidy};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -15,7 +15,7 @@ use std::process::Command;
 const SDK: [&str; 2] = ["heddle", "heddle-macros"];
 
 pub fn run() -> anyhow::Result<()> {
-    let mut steps = Steps::new(10);
+    let mut steps = Steps::new(11);
     steps.step("format (rustfmt)", || check(cargo().args(["fmt", "--all", "--check"])))?;
     steps.step("form of the sources", tidy::run)?;
     steps.step("directions of dependencies", deps::run)?;
@@ -39,6 +39,7 @@ pub fn run() -> anyhow::Result<()> {
         // A package without a library has none.
         check(release("test", &["heddle".to_owned(), "heddle-model".to_owned()]).arg("--doc"))
     })?;
+    steps.step("decoders of a guest's bytes (fuzz)", fuzz::run_all)?;
     eprintln!("\nall is well, in {}", steps.elapsed());
     Ok(())
 }

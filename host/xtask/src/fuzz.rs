@@ -1,0 +1,21 @@
+//! `cargo xtask fuzz`: feeds what decodes a guest's bytes with changed samples.
+
+use crate::workspace::{cargo, check, target};
+
+/// How long CI looks at each target.
+pub const CI_SECONDS: &str = "5";
+pub const TARGETS: [&str; 2] = ["batch", "state"];
+
+/// The arguments are those of `heddle-fuzz`.
+pub fn run(arguments: &[String]) -> anyhow::Result<()> {
+    let mut fuzz = cargo();
+    fuzz.args(["run", "--quiet", "--release", "--package", "heddle-fuzz", "--"]);
+    check(fuzz.args(arguments).env("CARGO_TARGET_DIR", target()))
+}
+
+/// All targets, for a few seconds.
+pub fn run_all() -> anyhow::Result<()> {
+    TARGETS
+        .iter()
+        .try_for_each(|name| run(&[name.to_string(), "--seconds".to_owned(), CI_SECONDS.to_owned()]))
+}
