@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
@@ -33,6 +34,17 @@ pub(crate) struct JobConnection {
     backoff: Duration,
     outbox: Option<mpsc::Sender<TaskExecutionState>>,
     undelivered: Undelivered,
+    /// The registration that is under way.
+    registration: Option<AbortHandle>,
+}
+
+impl Drop for JobConnection {
+    /// A job that is forgotten does not register any more.
+    fn drop(&mut self) {
+        if let Some(registration) = self.registration.take() {
+            registration.abort();
+        }
+    }
 }
 
 /// Attempts that have ended while the job master does not know it yet, with
@@ -59,10 +71,21 @@ impl JobConnection {
             backoff: BACKOFF.0,
             outbox: None,
             undelivered: Undelivered::default(),
+            registration: None,
         }
     }
 
+    /// Whether nothing was heard of it for too long.
+    pub fn is_silent(&self, timeout: Duration) -> bool {
+        matches!(self.phase, Phase::Registered) && self.heard.elapsed() > timeout
+    }
+
+    pub fn registering(&mut self, call: AbortHandle) {
+        self.registration = Some(call);
+    }
+
     pub fn registered(&mut self) {
+        self.registration = None;
         self.phase = Phase::Registered;
         self.heard = Instant::now();
         self.backoff = BACKOFF.0;
@@ -94,9 +117,12 @@ impl JobConnection {
         self.undelivered.lock().iter().map(|(attempt, numbers)| (*attempt, numbers.clone())).collect()
     }
 
-    /// False: the outbox is full, or its other end is gone.
+    /// False: the outbox is full, or its other end is gone, which the job master
+    /// caused.
     pub fn tell(&mut self, state: TaskExecutionState) -> bool {
-        let Some(outbox) = &self.outbox else { return false };
+        // A job master that registers this TaskExecutor anew counts the tasks of
+        // before as lost: it needs no word of them.
+        let Some(outbox) = &self.outbox else { return true };
         if state.state.is_terminal() {
             self.undelivered.lock().insert(state.attempt, (state.metrics, state.accumulators.clone()));
         }

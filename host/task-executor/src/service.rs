@@ -36,6 +36,10 @@ use tracing::{debug, error, info, warn};
 /// First and longest wait between two tries to register (Flink's defaults).
 const REGISTRATION_BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
 
+/// A TaskExecutor that stops says so to its peers, and does not wait longer for
+/// them.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// How one TaskExecutor is set up.
 pub struct Options {
     pub resource_id: ResourceId,
@@ -186,6 +190,7 @@ impl Service {
                 }
                 Some(answer) = self.calls.join_next() => match answer {
                     Ok(event) => event,
+                    Err(aborted) if aborted.is_cancelled() => continue,
                     Err(panic) => {
                         error!(%panic, "a call to another role panicked");
                         continue;
@@ -266,7 +271,7 @@ impl Service {
         }
         let timeout = self.options.heartbeat_timeout;
         let lost: Vec<JobId> =
-            self.jobs.iter().filter(|(_, job)| job.heard.elapsed() > timeout).map(|(id, _)| *id).collect();
+            self.jobs.iter().filter(|(_, job)| job.is_silent(timeout)).map(|(id, _)| *id).collect();
         for job_id in lost {
             self.lose_job_master(job_id);
         }
@@ -290,14 +295,25 @@ impl Service {
             task.cancel();
         }
         while self.tasks.join_next().await.is_some() {}
-        for job_id in std::mem::take(&mut self.jobs).into_keys() {
+        let mut goodbyes = JoinSet::new();
+        for (job_id, job) in std::mem::take(&mut self.jobs) {
             self.release_job(job_id);
+            let Ok(gateway) = self.rpc.job_master(&job.address) else { continue };
+            let resource_id = self.options.resource_id.clone();
+            let cause = Failure::new(ErrorCode::WorkerLost, "the TaskExecutor stops");
+            let goodbye =
+                async move { gateway.disconnect_task_executor(job.token, resource_id, cause).await };
+            goodbyes.spawn(tokio::time::timeout(GOODBYE_TIMEOUT, goodbye));
         }
+        goodbyes.join_all().await;
         if let (Some(instance), Ok(gateway)) = (self.instance, self.resource_manager()) {
             let token = self.options.resource_manager_id;
             let reason = "the TaskExecutor stops".to_owned();
-            if let Err(error) = gateway.disconnect_task_executor(token, instance, reason).await {
-                debug!(%error, "the resource manager did not hear of the end");
+            let goodbye = gateway.disconnect_task_executor(token, instance, reason);
+            match tokio::time::timeout(GOODBYE_TIMEOUT, goodbye).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => debug!(%error, "the resource manager did not hear of the end"),
+                Err(_) => debug!("the resource manager did not answer at the end"),
             }
         }
         self.calls.shutdown().await;

@@ -116,6 +116,14 @@ impl SlotTable {
         Ok(())
     }
 
+    /// Refuses an allocation that is not the job's.
+    pub fn check_job(&self, allocation_id: AllocationId, job_id: JobId) -> Result<(), Error> {
+        match self.by_allocation.get(&allocation_id) {
+            Some(slot) if slot.job_id == job_id => Ok(()),
+            _ => Err(Error::UnknownAllocation { allocation_id }),
+        }
+    }
+
     /// The job master took the offer. Taking it twice changes nothing.
     pub fn mark_active(&mut self, allocation_id: AllocationId) -> Result<(), Error> {
         let slot = self.get_mut(allocation_id)?;
@@ -146,6 +154,10 @@ impl SlotTable {
         }
         slot.tasks.insert(task);
         Ok(())
+    }
+
+    pub fn has_task(&self, task: ExecutionAttemptId) -> bool {
+        self.by_allocation.values().any(|slot| slot.tasks.contains(&task))
     }
 
     /// A task has ended. Gives the slot if that was what its release waited for.

@@ -27,12 +27,12 @@ impl Service {
     }
 
     pub(super) fn register_at_job_master(&mut self, job_id: JobId, delay: Duration) {
-        let Some(job) = self.jobs.get(&job_id) else { return };
+        let Some(job) = self.jobs.get_mut(&job_id) else { return };
         let (token, address) = (job.token, job.address.clone());
         let rpc = Arc::clone(&self.rpc);
         let (resource_id, own_address) = (self.options.resource_id.clone(), self.options.address.clone());
         let data_address = self.options.data_address.clone();
-        self.calls.spawn(async move {
+        job.registering(self.calls.spawn(async move {
             tokio::time::sleep(delay).await;
             let result = match rpc.job_master(&address) {
                 Ok(gateway) => {
@@ -41,7 +41,7 @@ impl Service {
                 Err(error) => Err(error),
             };
             Event::RegisteredAtJobMaster { job_id, token, result }
-        });
+        }));
     }
 
     pub(super) fn registered_at_job_master(

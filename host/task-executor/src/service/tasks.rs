@@ -4,7 +4,7 @@
 use super::Service;
 use crate::task::{self, RunningTask, TaskContext, TaskOutcome};
 use heddle_model::failure::{ErrorCode, Failure};
-use heddle_model::id::{ExecutionAttemptId, JobMasterId};
+use heddle_model::id::{ExecutionAttemptId, JobId, JobMasterId};
 use heddle_model::job_status::ExecutionState;
 use heddle_model::task::{JobInformation, TaskDeploymentDescriptor, TaskExecutionState};
 use std::sync::Arc;
@@ -18,22 +18,35 @@ impl Service {
         tasks: Vec<TaskDeploymentDescriptor>,
     ) -> heddle_rpc::Result<()> {
         self.check_job_master(job.job_id, token)?;
-        for descriptor in &tasks {
-            if self.running.contains_key(&descriptor.attempt) {
-                let message = format!("attempt {} is running here already", descriptor.attempt);
-                return Err(Failure::new(ErrorCode::Internal, message).into());
+        for (taken, descriptor) in tasks.iter().enumerate() {
+            if let Err(failure) = self.take_task(job.job_id, descriptor) {
+                // All or none.
+                for descriptor in &tasks[..taken] {
+                    self.slots.remove_task(descriptor.attempt);
+                }
+                return Err(failure.into());
             }
-            // The job master's word that it has the slot may overtake its answer
-            // to the offer.
-            self.slots
-                .mark_active(descriptor.allocation_id)
-                .and_then(|()| self.slots.add_task(descriptor.allocation_id, descriptor.attempt))
-                .map_err(|error| Failure::new(ErrorCode::NoResources, error.to_string()))?;
         }
         for descriptor in tasks {
             self.start_task(token, job, descriptor);
         }
         Ok(())
+    }
+
+    /// Puts a task into its slot.
+    fn take_task(&mut self, job_id: JobId, descriptor: &TaskDeploymentDescriptor) -> Result<(), Failure> {
+        if self.slots.has_task(descriptor.attempt) {
+            let message = format!("attempt {} is running here already", descriptor.attempt);
+            return Err(Failure::new(ErrorCode::Internal, message));
+        }
+        // The job master's word that it has the slot may overtake its answer to
+        // the offer.
+        self.slots
+            .check_job(descriptor.allocation_id, job_id)
+            .and_then(|()| self.slots.check_job(descriptor.allocation_id, descriptor.attempt.job_id))
+            .and_then(|()| self.slots.mark_active(descriptor.allocation_id))
+            .and_then(|()| self.slots.add_task(descriptor.allocation_id, descriptor.attempt))
+            .map_err(|error| Failure::new(ErrorCode::NoResources, error.to_string()))
     }
 
     pub(super) fn start_task(
