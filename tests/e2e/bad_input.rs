@@ -88,31 +88,6 @@ fn an_operator_that_fails_is_named_with_subtask_record_and_line() {
 }
 
 #[test]
-fn the_restart_strategy_decides_how_often_a_failing_operator_is_tried() {
-    let faulty = guest("faulty");
-    let folder = tempfile::tempdir().expect("a folder");
-    let output = folder.path().join("out");
-    let strategy = [
-        "-D",
-        "restart-strategy.type=fixed-delay",
-        "-D",
-        "restart-strategy.fixed-delay.attempts=2",
-        "-D",
-        "restart-strategy.fixed-delay.delay=10ms",
-    ];
-    let run = Heddle::new()
-        .args(["run", "-q", "-p", "1"])
-        .args(strategy)
-        .arg(&faulty)
-        .args(["panics", "--output"])
-        .arg(&output)
-        .run()
-        .expect_error("H2001", &["'work'"]);
-    assert!(run.stderr.contains("fixed-delay"), "{}", run.stderr);
-    assert!(!output.exists(), "the output of failed attempts never shows");
-}
-
-#[test]
 fn parallelism_out_of_bounds() {
     let word_count = example("word-count");
     for parallelism in ["0", "99999"] {

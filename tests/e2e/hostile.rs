@@ -70,6 +70,19 @@ fn plans_that_cannot_be_are_refused_before_anything_runs() {
 }
 
 #[test]
+fn two_ends_that_disagree_are_refused_with_both_named() {
+    for (name, types) in [
+        ("plan-codecs-differ", ["'u64' as postcard [bytes]", "'u64' as columns [fixed(8)]"]),
+        ("plan-schemas-differ", ["'i64' as columns [fixed(8)]", "'u64' as columns [fixed(8)]"]),
+    ] {
+        let run = attack(name).expect_error("H1103", &["'hostile union'", "'hostile source'"]);
+        for element in types {
+            assert!(run.stderr.contains(element), "`{element}` expected in:\n{}", run.stderr);
+        }
+    }
+}
+
+#[test]
 fn an_endless_loop_ends_at_its_deadline() {
     for name in ["endless-loop", "open-loop"] {
         let run = attack(name).expect_error("H2003", &["taskmanager.wasm.call-timeout"]);

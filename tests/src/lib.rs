@@ -169,8 +169,17 @@ impl Heddle {
 
 /// High-water mark of a process's resident memory in bytes; 0 once it is gone.
 pub fn peak_resident_of(pid: u32) -> u64 {
+    memory_of(pid, "VmHWM:")
+}
+
+/// Resident memory of a process in bytes; 0 once it is gone.
+pub fn resident_of(pid: u32) -> u64 {
+    memory_of(pid, "VmRSS:")
+}
+
+fn memory_of(pid: u32, what: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(what));
     let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").trim().parse::<u64>().ok());
     kib.unwrap_or(0) * 1024
 }

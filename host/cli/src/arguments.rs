@@ -212,6 +212,30 @@ mod tests {
     }
 
     #[test]
+    fn completions_know_every_command_and_option() {
+        use clap_complete::Shell::{Bash, Fish, Zsh};
+        for shell in [Bash, Zsh, Fish] {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "heddle", &mut script);
+            let script = String::from_utf8(script).unwrap();
+            for command in Arguments::command().get_subcommands() {
+                assert!(script.contains(command.get_name()), "{shell}: {}", command.get_name());
+                for argument in command.get_arguments() {
+                    // Fish writes `-l report` for `--report`.
+                    let dashes = if shell == Fish { "-l " } else { "--" };
+                    if let Some(long) = argument.get_long() {
+                        assert!(script.contains(&format!("{dashes}{long}")), "{shell}: --{long}");
+                    }
+                    let dash = if shell == Fish { "-s " } else { "-" };
+                    if let Some(short) = argument.get_short() {
+                        assert!(script.contains(&format!("{dash}{short}")), "{shell}: -{short}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
     fn options_behind_the_component_are_the_jobs() {
         let run = run(&[
             "-p", "4", "-Da.b=c", "-q", "job.wasm", "-p", "7", "--input", "x", "-Dz=1", "--", "--help",

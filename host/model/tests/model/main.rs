@@ -6,6 +6,7 @@ mod batch_golden;
 mod chaining;
 mod graph_properties;
 mod operator_ids;
+mod option_names;
 mod plan_script;
 mod plans;
 mod stream_graphs;

@@ -20,12 +20,14 @@ pub fn main(env: &mut StreamExecutionEnvironment, args: Args) -> heddle::Result<
         "main-reads-the-clock" => return of_the_clock(env),
         _ => {}
     }
+    let good_from: u32 = args.parse_or("good-from", u32::MAX)?;
     let endless = fault == "endless" || fault == "slow-sink";
     let generator = if endless { Generator::unbounded() } else { Generator::count(10_000) };
     let numbers = env.generate(generator, |number| number).name("numbers").rebalance();
     let kind = fault.clone();
     let mapped = numbers
         .map(move |number| match kind.as_str() {
+            "slow-sink" => (0..20_000).fold(number, |sum, step| std::hint::black_box(sum ^ step) ^ step),
             "panics" if number == at => panic!("cannot take number {number}"),
             "prints" if number == at => {
                 println!("number {number} came by");
@@ -53,11 +55,29 @@ pub fn main(env: &mut StreamExecutionEnvironment, args: Args) -> heddle::Result<
             Ok(number)
         })
         .name("check");
+    let checked = match good_from {
+        u32::MAX => checked,
+        _ => until_attempt(&checked, good_from, at),
+    };
     match output {
         Some(output) => checked.map(|number| number.to_string()).write_text(output),
         None => checked.discard(),
     };
     Ok(())
+}
+
+/// An operator whose attempts before this one fail at a number.
+fn until_attempt(numbers: &DataStream<u64>, good_from: u32, at: u64) -> DataStream<u64> {
+    numbers
+        .process_with::<u64>(move |number, ctx, out| {
+            let attempt = ctx.subtask().attempt;
+            if number == at {
+                println!("attempt {attempt}");
+                assert!(attempt >= good_from, "attempt {attempt} is not good");
+            }
+            out.collect(number);
+        })
+        .name("until attempt")
 }
 
 /// A graph whose order is that of a hash map.

@@ -90,6 +90,21 @@ fn plan_of(attack: &str) -> Vec<Transformation> {
         "plan-duplicate-id" => plan[1].id = SOURCE,
         "plan-empty" => plan.clear(),
         "plan-long-name" => plan[0].name = "n".repeat(10_000_000),
+        "plan-codecs-differ" | "plan-schemas-differ" => {
+            let passed_on = match attack {
+                "plan-codecs-differ" => ElementType {
+                    codec: "postcard".into(),
+                    schema: "u64".into(),
+                    columns: vec![Column::Bytes],
+                },
+                _ => ElementType { schema: "i64".into(), ..numbers() },
+            };
+            let mut union =
+                transformation(PARTITION, "hostile union", TransformationKind::Union, vec![SOURCE]);
+            union.output = Some(passed_on);
+            plan[1].inputs = vec![PARTITION];
+            plan.push(union);
+        }
         "plan-no-element" => plan[0].output = None,
         "plan-bad-width" => {
             plan[0].output = Some(ElementType {
