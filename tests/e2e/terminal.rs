@@ -29,6 +29,18 @@ fn a_flood_of_lines_is_cut_and_counted() {
 }
 
 #[test]
+fn lines_beyond_the_log_rate_are_counted() {
+    let run = run(&["-v", "-D", "taskmanager.wasm.log-rate=10"], "floods");
+    let lines = run.stderr.lines().filter(|line| line.contains("came by")).count();
+    assert!((10..=10 * (2 + run.elapsed.as_secs() as usize)).contains(&lines), "{lines} lines");
+    assert!(
+        run.stderr.contains("lines of the guest's log were dropped: more than 10 a second"),
+        "{}",
+        run.stderr
+    );
+}
+
+#[test]
 fn the_log_has_every_line_of_an_operator() {
     let expected = [
         "number 1234 came by",

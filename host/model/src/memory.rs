@@ -1,8 +1,9 @@
 //! The memory model: what a TaskExecutor process may use, and for what.
 //!
 //! Flink's model with two parts replaced: the guests' linear memory takes the
-//! place of the task heap, compiled code that of the metaspace. Every part is
-//! a budget that something enforces.
+//! place of the task heap, compiled code that of the metaspace. Task, managed
+//! and network memory are budgets that are enforced; the others are set aside
+//! (`docs/memory.md`).
 
 use crate::config::options as o;
 use crate::config::value::MemorySize;

@@ -91,14 +91,16 @@ impl GuestLog {
         if words.is_empty() { None } else { Some(Vec::from(words).join("\n")) }
     }
 
-    /// Ends lines that the guest left open.
-    pub(crate) fn end_streams(&self) {
+    /// Nothing more is said: ends lines that the guest left open, and tells of
+    /// those that were dropped.
+    pub(crate) fn end(&self) {
         let mut inner = self.lock();
         for stream in [Stream::Stdout, Stream::Stderr] {
             if !inner.partial[stream as usize].is_empty() {
                 inner.end_partial(stream);
             }
         }
+        inner.tell_dropped();
         self.waiting.store(!inner.lines.is_empty(), Ordering::Relaxed);
     }
 
@@ -125,14 +127,7 @@ impl Inner {
         if self.window.is_none_or(|start| now.duration_since(start) >= Duration::from_secs(1)) {
             self.window = Some(now);
             self.used = 0;
-            if self.dropped > 0 {
-                let message = format!(
-                    "{} lines of the guest's log were dropped: more than {} a second",
-                    self.dropped, self.lines_per_second
-                );
-                self.dropped = 0;
-                self.lines.push_back(Line { level: LogLevel::Warn, target: "heddle".to_owned(), message });
-            }
+            self.tell_dropped();
         }
         if self.used >= self.lines_per_second || self.lines.len() >= LINES_MAX {
             self.dropped += 1;
@@ -144,6 +139,17 @@ impl Inner {
             target: clean(&cut(target, TARGET_MAX)),
             message: clean(&cut(message, LINE_MAX)),
         });
+    }
+
+    fn tell_dropped(&mut self) {
+        if self.dropped > 0 {
+            let message = format!(
+                "{} lines of the guest's log were dropped: more than {} a second (taskmanager.wasm.log-rate)",
+                self.dropped, self.lines_per_second
+            );
+            self.dropped = 0;
+            self.lines.push_back(Line { level: LogLevel::Warn, target: "heddle".to_owned(), message });
+        }
     }
 
     fn extend_partial(&mut self, stream: Stream, bytes: &[u8]) {

@@ -80,7 +80,9 @@ impl Instance {
 
     /// All inputs ended: last results, state and counts go out.
     pub async fn finish(&mut self) -> Result<(), Error> {
-        call!(self, call_finish)?.map_err(|failure| self.failed(failure))
+        call!(self, call_finish)?.map_err(|failure| self.failed(failure))?;
+        self.end_log();
+        Ok(())
     }
 
     pub(crate) async fn plan(
@@ -91,7 +93,16 @@ impl Instance {
         let program = contract::program(program);
         let call = self.exports.heddle_operator_job().call_plan(&mut self.store, &program);
         let result = watched(call, &self.wait, self.call_timeout).await;
-        self.leave(result, Phase::Plan)
+        let plan = self.leave(result, Phase::Plan);
+        self.end_log();
+        plan
+    }
+
+    /// The guest says nothing more.
+    fn end_log(&mut self) {
+        let data = self.store.data_mut();
+        data.log.end();
+        data.flush_log();
     }
 
     /// What the instance was given to talk to.
@@ -125,7 +136,7 @@ impl Instance {
                 Ok(value)
             }
             Err(error) => {
-                data.log.end_streams();
+                data.log.end();
                 data.flush_log();
                 let (panic, words) = (data.panic.take(), data.log.last_words());
                 Err(explain(error, phase, &self.task_name, panic, words))

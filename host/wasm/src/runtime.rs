@@ -277,7 +277,7 @@ impl Runtime {
             )),
             Err(error) => {
                 let data = store.data_mut();
-                data.log.end_streams();
+                data.log.end();
                 data.flush_log();
                 let (panic, words) = (data.panic.take(), data.log.last_words());
                 Err(explain(error, phase, &task_name, panic, words))

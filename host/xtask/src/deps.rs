@@ -34,7 +34,16 @@ const ONLY: &[(&str, &[&str])] = &[
     ("serde-saphyr", &["heddle-client"]),
     (
         "anyhow",
-        &["heddle-cli", "xtask", "heddle-tests", "heddle", "bench-drive", "bench-native", "bench-probe"],
+        &[
+            "heddle-cli",
+            "xtask",
+            "heddle-tests",
+            "heddle-fuzz",
+            "heddle",
+            "bench-drive",
+            "bench-native",
+            "bench-probe",
+        ],
     ),
 ];
 

@@ -121,6 +121,7 @@ fn program() -> Program {
         arguments: vec!["--input".into(), "/data".into()],
         configuration: vec![("parallelism.default".into(), "4".into())],
         submitted_at_ms: 1_700_000_000_000,
+        plan_fingerprint: "0123456789abcdef".into(),
     }
 }
 
