@@ -12,7 +12,7 @@ use heddle_model::failure::Failure;
 use heddle_model::id::ResourceManagerId;
 use heddle_model::memory::TaskExecutorProcessSpec;
 use heddle_rpc::{Address, DispatcherGateway, EmbeddedRpcService, RpcService};
-use heddle_task_executor::Shared;
+use heddle_task_executor::{JobUsers, Shared};
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -128,6 +128,7 @@ impl EmbeddedCluster {
             partitions: PartitionManager::new(0),
             workers: workers.handle().clone(),
             blobs: Arc::new(cache),
+            jobs: JobUsers::default(),
             console,
         };
 

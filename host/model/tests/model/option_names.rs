@@ -52,15 +52,25 @@ fn is_part_of_name(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '/')
 }
 
+/// What variables are called, too.
+const AMBIGUOUS: [&str; 4] = ["env", "execution", "slot", "task"];
+
 /// The words of a line that look like the name of an option: one that begins as
 /// one does, with a dash or two dots in it. What is called, or has an
 /// underscore or a slash, is code or a path.
 fn names<'a>(line: &'a str, roots: &'a BTreeSet<&str>) -> impl Iterator<Item = &'a str> {
     let words = line.split(|c| !is_part_of_name(c)).map(move |word| {
         let end = word.as_ptr() as usize - line.as_ptr() as usize + word.len();
-        (word.trim_end_matches(['.', '-']), line[end..].starts_with('('))
+        let is_called = line[end..].starts_with('(');
+        let is_quoted = line[..end - word.len()].ends_with(['`', '"']);
+        (word.trim_end_matches(['.', '-']), is_called, is_quoted)
     });
-    words.filter(|(_, is_called)| !is_called).map(|(word, _)| word).filter(|word| {
+    let words = words.filter(|(word, is_called, is_quoted)| {
+        let is_clear =
+            !AMBIGUOUS.iter().any(|root| word.split('.').next() == Some(root)) || word.contains('-');
+        !is_called && (is_clear || *is_quoted)
+    });
+    words.map(|(word, ..)| word).filter(|word| {
         let root = word.split('.').next().unwrap_or_default();
         let dots = word.matches('.').count();
         roots.contains(root)

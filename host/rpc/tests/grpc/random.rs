@@ -208,6 +208,7 @@ impl Dice<'_> {
             buffer_timeout: self.duration(),
             batch_size: self.small(),
             buffers_per_channel: self.small(),
+            floating_buffers: self.small(),
             state_cache_size: self.number(),
             call_timeout: self.duration(),
             log_lines_per_second: self.small(),
@@ -222,6 +223,7 @@ impl Dice<'_> {
             arguments: self.list(Self::text),
             configuration: self.pairs(),
             submitted_at_ms: self.number(),
+            plan_fingerprint: self.text(),
         }
     }
 

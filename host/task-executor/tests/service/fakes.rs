@@ -2,12 +2,11 @@
 //! master that keep a log of what they are told and answer as they are bid.
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use heddle_blob::{BlobCache, BlobSource, CacheOptions};
+use heddle_blob::{BlobCache, BlobServer, CacheOptions, ServerOptions};
 use heddle_connectors::Console;
 use heddle_exchange::{PartitionManager, ResultPartition};
 use heddle_model::element::ElementType;
-use heddle_model::failure::{ErrorCode, Failure};
+use heddle_model::failure::Failure;
 use heddle_model::id::{
     AllocationId, BlobKey, DatasetId, ExecutionAttemptId, InstanceId, JobId, JobMasterId, OperatorId,
     ResourceId, ResourceManagerId, ResultPartitionId, SlotId, VertexId,
@@ -308,15 +307,6 @@ impl JobMasterGateway for JobMaster {
 
 // ---- all together -------------------------------------------------------------
 
-struct NoBlobs;
-
-#[async_trait]
-impl BlobSource for NoBlobs {
-    async fn fetch(&self, key: BlobKey) -> std::result::Result<Bytes, Failure> {
-        Err(Failure::new(ErrorCode::Internal, format!("there is no blob {key}")))
-    }
-}
-
 struct Nowhere;
 
 impl Console for Nowhere {
@@ -341,12 +331,13 @@ impl Process {
         let compiler = CompilerCommand { program: "none".into(), arguments: Vec::new() };
         let mut options = heddle_wasm::Options::new(folder.path().join("components"), compiler);
         options.max_instances = 1;
-        let cache = CacheOptions::new(folder.path().join("blobs"));
+        let blobs = BlobServer::open(ServerOptions::new(folder.path().join("blobs"))).expect("a blob server");
+        let cache = CacheOptions::new(folder.path().join("cache"));
         let shared = Shared {
             wasm: Runtime::new(options).expect("a sandbox"),
             partitions: PartitionManager::new(16 << 20),
             workers: tokio::runtime::Handle::current(),
-            blobs: Arc::new(BlobCache::open(cache, Arc::new(NoBlobs)).expect("a cache")),
+            blobs: Arc::new(BlobCache::open(cache, Arc::new(blobs)).expect("a cache")),
             jobs: JobUsers::default(),
             console: Arc::new(Nowhere),
         };
