@@ -12,6 +12,7 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::Context;
+use tracing_subscriber::registry::LookupSpan;
 
 /// Lines a second, of all subtasks together.
 const LINES_PER_SECOND: u32 = 20;
@@ -36,9 +37,9 @@ impl GuestLines {
     }
 
     /// As a part of the log.
-    pub fn layer<S: Subscriber>(&self) -> impl Layer<S> + use<S>
+    pub fn layer<S>(&self) -> impl Layer<S> + use<S>
     where
-        S: for<'a> tracing_subscriber::registry::LookupSpan<'a>,
+        S: Subscriber + for<'a> LookupSpan<'a>,
     {
         self.clone().with_filter(Targets::new().with_target(TARGET, LevelFilter::INFO))
     }

@@ -91,7 +91,7 @@ impl JobResultStore for FileJobResultStore {
             }
         })
         .await?;
-        if self.cleaned.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % PRUNE_EVERY == 0 {
+        if self.cleaned.fetch_add(1, std::sync::atomic::Ordering::Relaxed).is_multiple_of(PRUNE_EVERY) {
             let folder = self.folder.clone();
             if let Err(error) = blocking(move || prune(&folder)).await {
                 warn!(%error, "old job results could not be removed");
