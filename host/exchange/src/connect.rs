@@ -13,6 +13,24 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// What a gate sets aside for channels of other processes. A channel of its
+/// own process has its memory at the producer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GateBuffers {
+    /// `taskmanager.network.memory.buffers-per-channel`.
+    pub per_channel: u32,
+    /// `taskmanager.network.memory.floating-buffers-per-gate`: shared out among
+    /// the channels, so that a gate with few of them need not wait for credit.
+    pub floating: u32,
+    /// Bytes of a buffer.
+    pub batch_size: u32,
+}
+
+/// A window is for this many batches for each buffer in it; what they hold
+/// together is bounded by its bytes. With one batch for a buffer a channel
+/// carries 50,000 small batches a second, with eight more than 400,000.
+const BATCHES_PER_BUFFER: u32 = 8;
+
 /// The channels of a gate whose producers are in other processes, by their
 /// place in the gate.
 #[derive(Default)]
@@ -31,23 +49,20 @@ struct Request<'a> {
 
 impl PartitionManager {
     /// Connects a gate to all of its channels, as soon as all producers have
-    /// registered, here or in other processes. `buffers_per_channel` batches of
-    /// `batch_size` are set aside for each channel of another process.
-    /// Cancel-safe.
+    /// registered, here or in other processes. Cancel-safe.
     ///
     /// # Errors
-    /// H3004 when that memory exceeds what is left.
+    /// H3004 when the memory of the buffers exceeds what is left.
     pub async fn connect(
         &self,
         gate: &InputGateDescriptor,
-        buffers_per_channel: u32,
-        batch_size: u32,
+        buffers: GateBuffers,
         timeout: Duration,
     ) -> Result<InputGate, Error> {
         let began = Instant::now();
         let deadline = tokio::time::Instant::now() + timeout;
         let ready = Arc::<ReadyList>::default();
-        let mut remote = self.request(gate, buffers_per_channel.max(1), batch_size, &ready).await?;
+        let mut remote = self.request(gate, buffers, &ready).await?;
         let local = gate.channels.iter().enumerate();
         let local = local.filter(|(index, _)| !remote.channels.contains_key(index));
         let local: Vec<&InputChannelDescriptor> = local.map(|(_, channel)| channel).collect();
@@ -74,8 +89,7 @@ impl PartitionManager {
     async fn request(
         &self,
         gate: &InputGateDescriptor,
-        buffers_per_channel: u32,
-        batch_size: u32,
+        buffers: GateBuffers,
         ready: &Arc<ReadyList>,
     ) -> Result<Remote, Error> {
         let mut remote = Remote::default();
@@ -90,11 +104,13 @@ impl PartitionManager {
         let Some(first) = requests.first() else { return Ok(remote) };
         let no_network = || Error::NoNetwork { partition: first.channel.partition };
         let network = self.network().ok_or_else(no_network)?;
-        let memory = self.set_aside(requests.len() as u32, buffers_per_channel, batch_size);
+        let count = requests.len() as u32;
+        let per_channel = buffers.per_channel.max(1).saturating_add(buffers.floating / count);
+        let memory = self.set_aside(count, per_channel, buffers.batch_size);
         remote.memory = Some(memory.map_err(|failure| Error::Memory(Arc::new(failure)))?);
         let window = Window {
-            batches: buffers_per_channel,
-            bytes: u64::from(buffers_per_channel) * u64::from(batch_size),
+            batches: per_channel.saturating_mul(BATCHES_PER_BUFFER),
+            bytes: u64::from(per_channel) * u64::from(buffers.batch_size),
         };
 
         // All at once: some may have to wait until their peer is up.

@@ -18,6 +18,7 @@ mod partition;
 pub mod wire;
 
 pub use back_pressure::BackPressure;
+pub use connect::GateBuffers;
 pub use error::Error;
 pub use gate::{GateEvent, InputGate};
 pub use manager::PartitionManager;

@@ -2,7 +2,9 @@
 //! release, memory.
 
 use bytes::Bytes;
-use heddle_exchange::{Error, GateEvent, InputGate, PartitionManager, ResultPartition, TrySendError};
+use heddle_exchange::{
+    Error, GateBuffers, GateEvent, InputGate, PartitionManager, ResultPartition, TrySendError,
+};
 use heddle_model::failure::{ErrorCode, Failure};
 use heddle_model::id::{DatasetId, ExecutionAttemptId, JobId, ResourceId, ResultPartitionId, VertexId};
 use heddle_model::task::{InputChannelDescriptor, InputGateDescriptor};
@@ -11,6 +13,7 @@ use tokio::time::timeout;
 
 const MEMORY: u64 = 1 << 20;
 const BATCH: u32 = 1024;
+const BUFFERS: GateBuffers = GateBuffers { per_channel: 2, floating: 0, batch_size: BATCH };
 const SOON: Duration = Duration::from_secs(10);
 
 fn attempt(subtask: u32, attempt: u32) -> ExecutionAttemptId {
@@ -35,7 +38,7 @@ fn gate_over(partitions: &[ResultPartitionId], subpartition: u32) -> InputGateDe
 }
 
 async fn connect(manager: &PartitionManager, partitions: &[ResultPartitionId]) -> InputGate {
-    manager.connect(&gate_over(partitions, 0), 2, BATCH, SOON).await.unwrap()
+    manager.connect(&gate_over(partitions, 0), BUFFERS, SOON).await.unwrap()
 }
 
 fn batch(text: &str) -> Bytes {
@@ -110,7 +113,7 @@ async fn each_subpartition_goes_to_its_consumer_and_a_broadcast_to_all() {
     let producer = manager.register(id(0), 3, 2, BATCH).unwrap();
     let mut gates = Vec::new();
     for subpartition in 0..3 {
-        gates.push(manager.connect(&gate_over(&[id(0)], subpartition), 2, BATCH, SOON).await.unwrap());
+        gates.push(manager.connect(&gate_over(&[id(0)], subpartition), BUFFERS, SOON).await.unwrap());
     }
     for subpartition in 0..3 {
         producer.send(subpartition, batch(&subpartition.to_string())).await.unwrap();
@@ -277,7 +280,7 @@ async fn a_gate_whose_producers_do_not_come_gives_up() {
     let manager = PartitionManager::new(MEMORY);
     let _first = manager.register(id(0), 1, 2, BATCH).unwrap();
     let error = manager
-        .connect(&gate_over(&[id(0), id(1), id(2)], 0), 2, BATCH, Duration::from_secs(60))
+        .connect(&gate_over(&[id(0), id(1), id(2)], 0), BUFFERS, Duration::from_secs(60))
         .await
         .unwrap_err();
     assert!(!error.is_consequence());
@@ -287,7 +290,7 @@ async fn a_gate_whose_producers_do_not_come_gives_up() {
 #[tokio::test]
 async fn a_channel_has_one_consumer() {
     let (manager, _producer, _gate) = pair().await;
-    let error = manager.connect(&gate_over(&[id(0)], 0), 2, BATCH, SOON).await.unwrap_err();
+    let error = manager.connect(&gate_over(&[id(0)], 0), BUFFERS, SOON).await.unwrap_err();
     assert_eq!(error, Error::AlreadyConnected { partition: id(0), subpartition: 0 });
 }
 

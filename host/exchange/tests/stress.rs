@@ -3,7 +3,7 @@
 //! doubled or out of order, and no channel holds more than its credit.
 
 use bytes::Bytes;
-use heddle_exchange::{GateEvent, InputGate, PartitionManager, ResultPartition, TrySendError};
+use heddle_exchange::{GateBuffers, GateEvent, InputGate, PartitionManager, ResultPartition, TrySendError};
 use heddle_model::id::{DatasetId, ExecutionAttemptId, JobId, ResourceId, ResultPartitionId, VertexId};
 use heddle_model::task::{InputChannelDescriptor, InputGateDescriptor};
 use rand::rngs::StdRng;
@@ -117,7 +117,8 @@ async fn run(seed: u64) {
         };
         let (manager, in_flight) = (manager.clone(), in_flight.clone());
         tasks.spawn(async move {
-            let gate = manager.connect(&gate, capacity, 64, Duration::from_secs(60)).await.unwrap();
+            let buffers = GateBuffers { per_channel: capacity, floating: 0, batch_size: 64 };
+            let gate = manager.connect(&gate, buffers, Duration::from_secs(60)).await.unwrap();
             consume(gate, consumer, in_flight, i64::from(capacity), seed).await;
         });
     }

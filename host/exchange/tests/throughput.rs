@@ -2,7 +2,7 @@
 //! `cargo test --release -p heddle-exchange --test throughput -- --ignored --nocapture`
 
 use bytes::Bytes;
-use heddle_exchange::{GateEvent, InputGate, PartitionManager, ResultPartition};
+use heddle_exchange::{GateBuffers, GateEvent, InputGate, PartitionManager, ResultPartition};
 use heddle_model::id::{DatasetId, ExecutionAttemptId, JobId, ResourceId, ResultPartitionId, VertexId};
 use heddle_model::task::{InputChannelDescriptor, InputGateDescriptor};
 use std::time::{Duration, Instant};
@@ -14,7 +14,8 @@ async fn pair(manager: &PartitionManager, subtask: u32) -> (ResultPartition, Inp
     let channels = vec![InputChannelDescriptor { partition, subpartition: 0, producer }];
     let sender = manager.register(partition, 1, 4, 32 * 1024).unwrap();
     let gate = InputGateDescriptor { channels, data_addresses: Default::default() };
-    let gate = manager.connect(&gate, 4, 32 * 1024, Duration::from_secs(1)).await.unwrap();
+    let buffers = GateBuffers { per_channel: 4, floating: 0, batch_size: 32 * 1024 };
+    let gate = manager.connect(&gate, buffers, Duration::from_secs(1)).await.unwrap();
     (sender, gate)
 }
 

@@ -128,7 +128,8 @@ pub struct ExecutionConfig {
     /// channel holds before its producer waits.
     pub buffers_per_channel: u32,
     /// `taskmanager.network.memory.floating-buffers-per-gate`: batches more
-    /// that the channels of a result partition share.
+    /// that the channels of a result partition share, and those of an input
+    /// that come from other TaskExecutors.
     pub floating_buffers: u32,
     /// `taskmanager.wasm.state-cache-size`: cached state in a guest, in bytes.
     pub state_cache_size: u64,

@@ -2,7 +2,7 @@
 
 use crate::task::exchange_failure;
 use bytes::Bytes;
-use heddle_exchange::{GateEvent, InputGate, PartitionManager};
+use heddle_exchange::{GateBuffers, GateEvent, InputGate, PartitionManager};
 use heddle_model::failure::Failure;
 use heddle_model::job_graph::ExecutionConfig;
 use heddle_model::task::TaskDeploymentDescriptor;
@@ -36,10 +36,14 @@ impl Gates {
         execution: &ExecutionConfig,
         timeout: Duration,
     ) -> Result<Self, Failure> {
+        let buffers = GateBuffers {
+            per_channel: execution.buffers_per_channel,
+            floating: execution.floating_buffers,
+            batch_size: execution.batch_size,
+        };
         let mut gates = Vec::with_capacity(descriptor.inputs.len());
         for gate in &descriptor.inputs {
-            let (buffers, batch_size) = (execution.buffers_per_channel, execution.batch_size);
-            let connected = partitions.connect(gate, buffers, batch_size, timeout).await;
+            let connected = partitions.connect(gate, buffers, timeout).await;
             gates.push(Some(connected.map_err(exchange_failure)?));
         }
         Ok(Self { gates, next: 0 })

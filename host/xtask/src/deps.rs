@@ -41,6 +41,7 @@ const ONLY: &[(&str, &[&str])] = &[
             "heddle-fuzz",
             "heddle",
             "bench-drive",
+            "bench-exchange",
             "bench-native",
             "bench-probe",
         ],

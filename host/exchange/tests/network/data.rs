@@ -2,7 +2,7 @@
 
 use crate::harness::*;
 use bytes::Bytes;
-use heddle_exchange::{Error, GateEvent, InputGate, ResultPartition, TrySendError};
+use heddle_exchange::{Error, GateBuffers, GateEvent, InputGate, ResultPartition, TrySendError};
 use heddle_model::failure::{ErrorCode, Failure};
 use heddle_model::id::{DatasetId, ResultPartitionId};
 use rand::rngs::StdRng;
@@ -35,7 +35,7 @@ async fn a_partition_that_is_registered_late_is_waited_for() {
     let (there, here) = (Process::start("there").await, Process::start("here").await);
     let descriptor = gate(&[(&there, id(0)), (&there, id(1))], 0);
     let manager = here.manager.clone();
-    let connecting = tokio::spawn(async move { manager.connect(&descriptor, BUFFERS, BATCH, SOON).await });
+    let connecting = tokio::spawn(async move { manager.connect(&descriptor, GATE, SOON).await });
     until("the request is there", || there.counts().accepted == 1).await;
     let second = there.register(1, 1);
     assert!(!connecting.is_finished());
@@ -53,7 +53,7 @@ async fn a_process_that_starts_late_is_waited_for() {
     let port = reserved.address.0.rsplit_once(':').unwrap().1.to_owned();
     reserved.stop().await;
     let manager = here.manager.clone();
-    let connecting = tokio::spawn(async move { manager.connect(&descriptor, BUFFERS, BATCH, SOON).await });
+    let connecting = tokio::spawn(async move { manager.connect(&descriptor, GATE, SOON).await });
     tokio::task::yield_now().await;
     let mut late = options("there");
     late.ports = heddle_model::config::value::ConfigValue::parse(&port).unwrap();
@@ -109,6 +109,18 @@ async fn a_slow_consumer_stops_its_producer_and_the_memory_is_bounded() {
     soon("room for more", more).await.unwrap().unwrap();
     assert!(!back_pressure.is_waiting());
     soon("a batch", gate.next()).await.unwrap();
+}
+
+#[tokio::test]
+async fn floating_buffers_are_shared_out_among_channels() {
+    let (there, here) = (Process::start("there").await, Process::start("here").await);
+    let _producers = [there.register(0, 1), there.register(1, 1), there.register(2, 1)];
+    let all: Vec<_> = (0..3).map(|subtask| (&there, id(subtask))).collect();
+    let buffers = GateBuffers { floating: 8, ..GATE };
+    let gate = here.manager.connect(&gate(&all, 0), buffers, SOON).await.unwrap();
+    assert_eq!(here.manager.available_memory(), MEMORY - u64::from(3 * (BUFFERS + 2) * BATCH));
+    drop(gate);
+    here.is_clean().await;
 }
 
 #[tokio::test]
@@ -172,7 +184,11 @@ async fn channels_that_do_not_fit_are_refused_with_the_numbers() {
     let (there, here) = (Process::start("there").await, Process::start("here").await);
     let _producer = there.register(0, 1);
     let descriptor = gate(&[(&there, id(0))], 0);
-    let error = here.manager.connect(&descriptor, 65, 1 << 20, SOON).await.unwrap_err();
+    let error = here
+        .manager
+        .connect(&descriptor, GateBuffers { per_channel: 65, floating: 0, batch_size: 1 << 20 }, SOON)
+        .await
+        .unwrap_err();
     let failure = Failure::from(error);
     assert_eq!(failure.code, ErrorCode::NetworkMemory);
     assert!(failure.message.contains("1 channels of 65 × 1.0 MiB need 65.0 MiB, 64.0 MiB"), "{failure}");
@@ -256,7 +272,7 @@ async fn all_to_all(seed: u64, batches: u64) {
     for consumer in 0..CONSUMERS {
         let (descriptor, manager) = (gate(&all, consumer), at(consumer).manager.clone());
         tasks.spawn(async move {
-            let gate = manager.connect(&descriptor, BUFFERS, BATCH, SOON).await.unwrap();
+            let gate = manager.connect(&descriptor, GATE, SOON).await.unwrap();
             consume(gate, consumer, batches).await;
         });
     }
@@ -287,8 +303,7 @@ fn nothing_is_lost_doubled_or_out_of_order() {
 async fn a_gate_gives_up_when_its_producers_do_not_come() {
     let (there, here) = (Process::start("there").await, Process::start("here").await);
     let descriptor = gate(&[(&there, id(0))], 0);
-    let error =
-        here.manager.connect(&descriptor, BUFFERS, BATCH, Duration::from_millis(50)).await.unwrap_err();
+    let error = here.manager.connect(&descriptor, GATE, Duration::from_millis(50)).await.unwrap_err();
     assert!(matches!(error, Error::NotRegistered { missing: 1, .. }), "{error}");
     the_request_was_withdrawn(&there, &here).await;
 }

@@ -122,7 +122,7 @@ async fn a_cancelled_connect_leaves_nothing_behind() {
     let (there, here) = (Process::start("there").await, Process::start("here").await);
     let descriptor = gate(&[(&there, id(0))], 0);
     let manager = here.manager.clone();
-    let connecting = tokio::spawn(async move { manager.connect(&descriptor, BUFFERS, BATCH, SOON).await });
+    let connecting = tokio::spawn(async move { manager.connect(&descriptor, GATE, SOON).await });
     until("the request is there", || there.counts().accepted == 1).await;
     connecting.abort();
     here.is_clean().await;
@@ -173,7 +173,7 @@ async fn a_manager_without_network_says_so() {
     let there = Process::start("there").await;
     let manager = heddle_exchange::PartitionManager::new(MEMORY);
     let descriptor = gate(&[(&there, id(0))], 0);
-    let error = manager.connect(&descriptor, BUFFERS, BATCH, SOON).await.unwrap_err();
+    let error = manager.connect(&descriptor, GATE, SOON).await.unwrap_err();
     assert_eq!(error, Error::NoNetwork { partition: id(0) });
 }
 

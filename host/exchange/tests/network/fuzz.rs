@@ -3,10 +3,10 @@
 
 use crate::harness::*;
 use bytes::Bytes;
-use heddle_exchange::GateEvent;
 use heddle_exchange::wire::{
     Answer, Frame, Greeting, HEADER_LENGTH, Header, Kind, Load, Reason, Status, VERSION, Window,
 };
+use heddle_exchange::{GateBuffers, GateEvent};
 use heddle_model::failure::{ErrorCode, Failure};
 use heddle_model::id::ResourceId;
 use rand::rngs::StdRng;
@@ -156,7 +156,7 @@ async fn a_consumer_outlives_whatever_its_producers_send() {
         let manager = here.manager.clone();
         let descriptor = gate_at("evil", address, id(0));
         let reading = async {
-            let Ok(mut gate) = manager.connect(&descriptor, BUFFERS, BATCH, SOON).await else { return };
+            let Ok(mut gate) = manager.connect(&descriptor, GATE, SOON).await else { return };
             while let Ok(GateEvent::Batch { .. } | GateEvent::EndOfChannel { .. }) = gate.next().await {}
         };
         soon(&format!("seed {seed}"), async { tokio::join!(evil, reading) }).await;
@@ -197,7 +197,10 @@ async fn pieces_of_any_size_make_whole_batches() {
         let manager = here.manager.clone();
         let descriptor = gate_at("there", address, id(0));
         let reading = async {
-            let mut gate = manager.connect(&descriptor, BUFFERS, 64 * 1024, SOON).await.unwrap();
+            let mut gate = manager
+                .connect(&descriptor, GateBuffers { batch_size: 64 * 1024, ..GATE }, SOON)
+                .await
+                .unwrap();
             for (sequence, length) in lengths.iter().enumerate() {
                 let GateEvent::Batch { batch, .. } = gate.next().await.unwrap() else { panic!("a batch") };
                 assert_eq!(batch.len(), *length);

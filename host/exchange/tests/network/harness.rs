@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use heddle_exchange::{
-    Counts, Error, GateEvent, InputGate, NetworkOptions, NetworkService, PartitionManager, ResultPartition,
+    Counts, Error, GateBuffers, GateEvent, InputGate, NetworkOptions, NetworkService, PartitionManager,
+    ResultPartition,
 };
 use heddle_model::config::value::{ConfigValue, PortRange};
 use heddle_model::id::{DatasetId, ExecutionAttemptId, JobId, ResourceId, ResultPartitionId, VertexId};
@@ -17,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 pub const MEMORY: u64 = 64 << 20;
 pub const BATCH: u32 = 1024;
 pub const BUFFERS: u32 = 4;
+pub const GATE: GateBuffers = GateBuffers { per_channel: BUFFERS, floating: 0, batch_size: BATCH };
 pub const SOON: Duration = Duration::from_secs(20);
 
 pub fn attempt(subtask: u32, attempt: u32) -> ExecutionAttemptId {
@@ -73,7 +75,7 @@ impl Process {
     }
 
     pub async fn connect(&self, gate: &InputGateDescriptor) -> Result<InputGate, Error> {
-        self.manager.connect(gate, BUFFERS, BATCH, SOON).await
+        self.manager.connect(gate, GATE, SOON).await
     }
 
     pub fn counts(&self) -> Counts {

@@ -158,10 +158,11 @@ options! {
         OVERHEAD_MAX: MemorySize = "taskmanager.memory.overhead.max", Cluster, "1g";
         /// Length that a batch should have.
         SEGMENT_SIZE: MemorySize = "taskmanager.memory.segment-size", Cluster, "32kb";
-        /// Batches that a channel holds before its producer waits.
+        /// Batches that a channel holds before its producer waits; between TaskExecutors at both of its ends.
         BUFFERS_PER_CHANNEL: NonZeroU32 = "taskmanager.network.memory.buffers-per-channel", Cluster, "4";
-        /// Batches more that the channels of a result partition have between them: with few channels each
-        /// may hold more, so that producer and consumer seldom wait for each other.
+        /// Batches more that the channels of a result partition have between them, and those of an input that
+        /// come from other TaskExecutors: with few channels each may hold more, so that producer and consumer
+        /// seldom wait for each other.
         FLOATING_BUFFERS: u32 = "taskmanager.network.memory.floating-buffers-per-gate", Cluster, "8";
     }
 
