@@ -3,7 +3,9 @@
 use crate::task::exchange_failure;
 use bytes::Bytes;
 use heddle_exchange::{GateBuffers, GateEvent, InputGate, PartitionManager};
-use heddle_model::failure::Failure;
+use heddle_model::batch;
+use heddle_model::element::Column;
+use heddle_model::failure::{ErrorCode, Failure};
 use heddle_model::job_graph::ExecutionConfig;
 use heddle_model::task::TaskDeploymentDescriptor;
 use std::future::poll_fn;
@@ -24,6 +26,8 @@ pub(crate) enum GatesEvent {
 
 pub(crate) struct Gates {
     gates: Vec<Option<InputGate>>,
+    /// What the batches of each gate must look like.
+    columns: Vec<Vec<Column>>,
     /// Where the next look starts, so that no gate starves another.
     next: usize,
 }
@@ -46,7 +50,8 @@ impl Gates {
             let connected = partitions.connect(gate, buffers, timeout).await;
             gates.push(Some(connected.map_err(exchange_failure)?));
         }
-        Ok(Self { gates, next: 0 })
+        let columns = descriptor.vertex.inputs.iter().map(|edge| edge.element.columns.clone()).collect();
+        Ok(Self { gates, columns, next: 0 })
     }
 
     /// The next event of any gate. Dropping the future loses nothing.
@@ -66,7 +71,11 @@ impl Gates {
                     Poll::Pending => break,
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(exchange_failure(error))),
                     Poll::Ready(Ok(GateEvent::EndOfChannel { .. })) => {}
-                    Poll::Ready(Ok(GateEvent::Batch { batch, .. })) => {
+                    Poll::Ready(Ok(GateEvent::Batch { channel, batch })) => {
+                        // One of this process was checked where it left its guest.
+                        if gate.is_remote(channel) {
+                            check(&batch, self.columns.get(index))?;
+                        }
                         self.next = index + 1;
                         return Poll::Ready(Ok(GatesEvent::Batch { gate: index as u32, batch }));
                     }
@@ -79,4 +88,13 @@ impl Gates {
         }
         if open { Poll::Pending } else { Poll::Ready(Ok(GatesEvent::EndOfInput)) }
     }
+}
+
+/// What comes from another process is not believed.
+fn check(batch: &[u8], columns: Option<&Vec<Column>>) -> Result<(), Failure> {
+    let columns = columns.map_or(&[][..], Vec::as_slice);
+    batch::validate(batch, columns).map(|_| ()).map_err(|error| {
+        let message = format!("another TaskExecutor sent a malformed batch: {error}");
+        Failure::new(ErrorCode::ConnectionLost, message)
+    })
 }

@@ -1,6 +1,7 @@
 //! What a subtask offers its guest: outputs, state, counts, a log. Everything
 //! that comes in is checked here before it goes on.
 
+use crate::activity::Activity;
 use crate::mailbox::SharedSink;
 use crate::metrics::Metrics;
 use crate::task::exchange_failure;
@@ -14,7 +15,6 @@ use heddle_state::KeyedStateBackend;
 use heddle_wasm::{Emitted, LogLevel, TaskHost};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
 
 /// The channel number of `emit` that means all channels.
 const ALL_CHANNELS: u32 = u32::MAX;
@@ -81,10 +81,8 @@ impl TaskHost for Host {
                 self.metrics.sink_reached();
                 let (sink, metrics) = (Arc::clone(sink), self.metrics.clone());
                 Ok(Emitted::Wait(Box::pin(async move {
-                    let since = Instant::now();
-                    let written = sink.lock().await.write(&bytes).await;
-                    metrics.add_back_pressured(since.elapsed());
-                    written
+                    let _waiting = metrics.clock.during(Activity::BackPressured);
+                    sink.lock().await.write(&bytes).await
                 })))
             }
         }
@@ -150,11 +148,10 @@ fn send(
     }
     let metrics = metrics.clone();
     Ok(Emitted::Wait(Box::pin(async move {
-        let since = Instant::now();
+        let _waiting = metrics.clock.during(Activity::BackPressured);
         for send in full {
             send.await.map_err(exchange_failure)?;
         }
-        metrics.add_back_pressured(since.elapsed());
         Ok(())
     })))
 }

@@ -6,6 +6,7 @@
 //! that feeds it. Nothing here decides where a task runs or whether it is
 //! restarted.
 
+mod activity;
 mod gates;
 mod host;
 mod job_connection;

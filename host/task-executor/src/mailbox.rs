@@ -1,6 +1,7 @@
 //! The loop of one subtask: batches in, flushes when the buffer time-out
 //! passed, end of input in order. One thing at a time runs in it.
 
+use crate::activity::Activity;
 use crate::gates::{Gates, GatesEvent};
 use crate::metrics::Metrics;
 use bytes::Bytes;
@@ -76,9 +77,9 @@ impl Mailbox {
     pub async fn run_source(&mut self) -> Result<(), Failure> {
         loop {
             let Consumer::Guest(guest) = &mut self.consumer else { return Ok(()) };
-            let began = Instant::now();
+            let busy = self.metrics.clock.during(Activity::Busy);
             let status = guest.poll().await.map_err(|error| error.failure())?;
-            self.metrics.add_active(began.elapsed());
+            drop(busy);
             match status {
                 PollStatus::More => self.after_work().await?,
                 PollStatus::Finished => return Ok(()),
@@ -97,7 +98,7 @@ impl Mailbox {
     /// Hands one batch on.
     pub async fn process(&mut self, input: u32, batch: Bytes) -> Result<(), Failure> {
         self.metrics.add_in(batch::row_count(&batch), batch.len());
-        let began = Instant::now();
+        let busy = self.metrics.clock.during(Activity::Busy);
         match &mut self.consumer {
             Consumer::Guest(guest) => {
                 guest.process(input, &batch).await.map_err(|error| error.failure())?;
@@ -110,25 +111,25 @@ impl Mailbox {
                 sink.lock().await.write(&batch).await?;
             }
         }
-        self.metrics.add_active(began.elapsed());
+        drop(busy);
         self.after_work().await
     }
 
     /// All inputs ended.
     pub async fn finish(&mut self) -> Result<(), Failure> {
         let Consumer::Guest(guest) = &mut self.consumer else { return Ok(()) };
-        let began = Instant::now();
+        let busy = self.metrics.clock.during(Activity::Busy);
         guest.finish().await.map_err(|error| error.failure())?;
-        self.metrics.add_active(began.elapsed());
+        drop(busy);
         Ok(())
     }
 
     pub async fn flush(&mut self) -> Result<(), Failure> {
         self.flush_at = None;
         let Consumer::Guest(guest) = &mut self.consumer else { return Ok(()) };
-        let began = Instant::now();
+        let busy = self.metrics.clock.during(Activity::Busy);
         guest.flush().await.map_err(|error| error.failure())?;
-        self.metrics.add_active(began.elapsed());
+        drop(busy);
         Ok(())
     }
 

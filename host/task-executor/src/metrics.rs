@@ -1,11 +1,12 @@
 //! Numbers of one subtask, written by its mailbox once a batch and read by the
 //! service when it reports.
 
+use crate::activity::Clock;
 use heddle_model::task::TaskMetrics;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Most accumulators that one job may keep: names come from the guest.
 const ACCUMULATORS_MAX: usize = 1_000;
@@ -16,10 +17,6 @@ struct TaskCells {
     records_out: AtomicU64,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
-    /// Nanoseconds inside the guest or a connector, waiting included.
-    active_ns: AtomicU64,
-    /// Nanoseconds of `active_ns` that were spent waiting for credit.
-    back_pressured_ns: AtomicU64,
     first_sink_record_at_ms: AtomicU64,
     accumulators: Mutex<BTreeMap<String, i64>>,
 }
@@ -28,12 +25,12 @@ struct TaskCells {
 #[derive(Clone)]
 pub(crate) struct Metrics {
     cells: Arc<TaskCells>,
-    started: Instant,
+    pub clock: Clock,
 }
 
 impl Metrics {
     pub fn new() -> Self {
-        Self { cells: Arc::default(), started: Instant::now() }
+        Self { cells: Arc::default(), clock: Clock::start() }
     }
 
     pub fn add_in(&self, records: u32, bytes: usize) {
@@ -44,14 +41,6 @@ impl Metrics {
     pub fn add_out(&self, records: u32, bytes: usize) {
         self.cells.records_out.fetch_add(u64::from(records), Relaxed);
         self.cells.bytes_out.fetch_add(bytes as u64, Relaxed);
-    }
-
-    pub fn add_active(&self, time: Duration) {
-        self.cells.active_ns.fetch_add(time.as_nanos() as u64, Relaxed);
-    }
-
-    pub fn add_back_pressured(&self, time: Duration) {
-        self.cells.back_pressured_ns.fetch_add(time.as_nanos() as u64, Relaxed);
     }
 
     /// Notes when the first record reached a sink; later calls change nothing.
@@ -82,17 +71,16 @@ impl Metrics {
 
     pub fn snapshot(&self) -> TaskMetrics {
         let cells = &self.cells;
-        let active_ms = cells.active_ns.load(Relaxed) / 1_000_000;
-        let back_pressured_ms = cells.back_pressured_ns.load(Relaxed) / 1_000_000;
+        let times = self.clock.times();
         let first = cells.first_sink_record_at_ms.load(Relaxed);
         TaskMetrics {
             records_in: cells.records_in.load(Relaxed),
             records_out: cells.records_out.load(Relaxed),
             bytes_in: cells.bytes_in.load(Relaxed),
             bytes_out: cells.bytes_out.load(Relaxed),
-            busy_ms: active_ms.saturating_sub(back_pressured_ms),
-            back_pressured_ms,
-            idle_ms: (self.started.elapsed().as_millis() as u64).saturating_sub(active_ms),
+            busy_ms: times.busy.as_millis() as u64,
+            back_pressured_ms: times.back_pressured.as_millis() as u64,
+            idle_ms: times.idle.as_millis() as u64,
             first_sink_record_at_ms: (first != 0).then_some(first),
         }
     }

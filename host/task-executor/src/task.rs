@@ -1,6 +1,7 @@
 //! One subtask, from its deployment to its end: it wires partitions, gates,
 //! connectors, state and the guest, runs the mailbox, and tells its states.
 
+use crate::activity::Activity;
 use crate::gates::Gates;
 use crate::host::{Host, Output, Target};
 use crate::mailbox::{Consumer, Mailbox, SharedSink};
@@ -175,6 +176,7 @@ async fn work(context: &TaskContext) -> Result<Vec<Committable>, Failure> {
                 .await
                 .map_err(|error| unreachable(&operator.name, &error))?;
             let Some(split) = split else { break };
+            let _reading = context.metrics.clock.during(Activity::Busy);
             reader.start(&split).await?;
             while let Some(batch) = reader.next_batch().await? {
                 mailbox.process(0, batch).await?;
