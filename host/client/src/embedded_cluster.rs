@@ -1,7 +1,7 @@
 //! All roles in this process: the same services as anywhere else, talking
 //! through the same gateways, with an address book instead of a network.
 
-use crate::embedded_driver::{EmbeddedDriver, WorkerTemplate};
+use crate::embedded_driver::{EmbeddedDriver, Exchange, WorkerTemplate};
 use crate::{Sandbox, internal};
 use heddle_blob::{BlobCache, BlobServer, CacheOptions, ServerOptions};
 use heddle_connectors::Console;
@@ -107,6 +107,17 @@ impl EmbeddedCluster {
         sandbox: &Sandbox,
         console: Arc<dyn Console>,
     ) -> Result<Self, Failure> {
+        Self::start_with(configuration, sandbox, console, Exchange::Shared)
+    }
+
+    /// See [`EmbeddedCluster::start`]; `exchange` says how its workers send
+    /// batches to each other.
+    pub fn start_with(
+        configuration: &Configuration,
+        sandbox: &Sandbox,
+        console: Arc<dyn Console>,
+        exchange: Exchange,
+    ) -> Result<Self, Failure> {
         let process = TaskExecutorProcessSpec::from_configuration(configuration)?;
         let worker = process.worker_resource_spec();
         let folder = working_folder(configuration)?;
@@ -137,6 +148,8 @@ impl EmbeddedCluster {
         let resource_manager_id = ResourceManagerId(session);
         let heartbeat_timeout = configuration.get(&o::HEARTBEAT_TIMEOUT);
         let template = WorkerTemplate {
+            exchange,
+            heartbeat_interval: configuration.get(&o::HEARTBEAT_INTERVAL).max(Duration::from_millis(1)),
             resource_manager: resource_manager_address.clone(),
             resource_manager_id,
             slot_timeout: configuration.get(&o::TASK_SLOT_TIMEOUT),

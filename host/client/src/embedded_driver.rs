@@ -2,20 +2,51 @@
 //! is short of slots.
 
 use async_trait::async_trait;
+use heddle_exchange::{Counts, NetworkOptions, NetworkService, PartitionManager};
+use heddle_model::config::value::PortRange;
 use heddle_model::failure::Failure;
 use heddle_model::id::{ResourceId, ResourceManagerId};
 use heddle_model::memory::WorkerResourceSpec;
+use heddle_model::task::DataAddress;
 use heddle_resource_manager::{DriverEvent, ResourceManagerDriver};
 use heddle_rpc::{Address, RpcService};
 use heddle_task_executor as task_executor;
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+/// How batches get from one worker of an embedded cluster to another.
+#[derive(Clone)]
+pub enum Exchange {
+    /// By reference: the workers share what they have.
+    Shared,
+    /// Over TCP on 127.0.0.1, as between processes; for tests of that way.
+    Loopback(Networks),
+}
+
+type ReadCounts = Box<dyn Fn() -> Counts + Send + Sync>;
+
+/// Every network that was started for a worker.
+#[derive(Clone, Default)]
+pub struct Networks(Arc<Mutex<Vec<ReadCounts>>>);
+
+impl Networks {
+    /// What went over each, also of those that have ended.
+    pub fn counts(&self) -> Vec<Counts> {
+        self.0.lock().expect("no holder of the list panics").iter().map(|counts| counts()).collect()
+    }
+
+    fn add(&self, counts: ReadCounts) {
+        self.0.lock().expect("no holder of the list panics").push(counts);
+    }
+}
+
 /// What every worker is started with.
 pub(crate) struct WorkerTemplate {
+    pub exchange: Exchange,
+    pub heartbeat_interval: Duration,
     pub resource_manager: Address,
     pub resource_manager_id: ResourceManagerId,
     pub slot_timeout: Duration,
@@ -28,6 +59,8 @@ struct Worker {
     resource_id: ResourceId,
     spec: WorkerResourceSpec,
     stop: CancellationToken,
+    /// Ends its network, if it has one of its own.
+    network: Option<CancellationToken>,
 }
 
 pub(crate) struct EmbeddedDriver {
@@ -37,6 +70,7 @@ pub(crate) struct EmbeddedDriver {
     started: u64,
     workers: HashMap<Id, Worker>,
     running: JoinSet<Result<(), task_executor::Error>>,
+    networks: JoinSet<()>,
     events: VecDeque<DriverEvent>,
 }
 
@@ -49,14 +83,48 @@ impl EmbeddedDriver {
             started: 0,
             workers: HashMap::new(),
             running: JoinSet::new(),
+            networks: JoinSet::new(),
             events: VecDeque::new(),
         }
     }
 
     fn ended(&mut self, id: Id, reason: String) -> Option<DriverEvent> {
         let worker = self.workers.remove(&id)?;
-        self.shared.partitions.shrink_memory(network_memory(worker.spec));
+        match worker.network {
+            // Its tasks have ended.
+            Some(network) => network.cancel(),
+            None => self.shared.partitions.shrink_memory(network_memory(worker.spec)),
+        }
         Some(DriverEvent::WorkerTerminated { resource_id: worker.resource_id, reason })
+    }
+}
+
+impl EmbeddedDriver {
+    /// A data plane of the worker's own, and where others read it.
+    async fn start_network(
+        &mut self,
+        resource_id: &ResourceId,
+        memory: u64,
+        networks: &Networks,
+    ) -> Result<(PartitionManager, DataAddress, CancellationToken), Failure> {
+        let partitions = PartitionManager::new(memory);
+        let options = NetworkOptions {
+            cluster_id: "embedded".into(),
+            resource_id: resource_id.clone(),
+            bind_host: "127.0.0.1".into(),
+            host: "127.0.0.1".into(),
+            ports: PortRange::from(0),
+            backoff_initial: Duration::from_millis(100),
+            backoff_max: Duration::from_secs(10),
+            heartbeat_interval: self.template.heartbeat_interval,
+            heartbeat_timeout: self.template.heartbeat_timeout,
+            greeting_timeout: Duration::from_secs(10),
+        };
+        let network = NetworkService::bind(options, &partitions).await?;
+        let (address, stop) = (network.data_address(), CancellationToken::new());
+        networks.add(Box::new(network.counts()));
+        self.networks.spawn(network.run(stop.clone()));
+        Ok((partitions, address, stop))
     }
 }
 
@@ -70,11 +138,22 @@ impl ResourceManagerDriver for EmbeddedDriver {
     async fn request_worker(&mut self, spec: WorkerResourceSpec) -> Result<(), Failure> {
         self.started += 1;
         let resource_id = ResourceId(format!("taskexecutor-{}", self.started));
+        let mut shared = self.shared.clone();
+        let (mut data_address, mut network) = (None, None);
+        match self.template.exchange.clone() {
+            Exchange::Shared => shared.partitions.grow_memory(network_memory(spec)),
+            Exchange::Loopback(networks) => {
+                let (partitions, address, stop) =
+                    self.start_network(&resource_id, network_memory(spec), &networks).await?;
+                shared.partitions = partitions;
+                (data_address, network) = (Some(address), Some(stop));
+            }
+        }
         let template = &self.template;
         let options = task_executor::Options {
             resource_id: resource_id.clone(),
             address: Address(format!("embedded:{resource_id}")),
-            data_address: None,
+            data_address,
             spec,
             resource_manager: template.resource_manager.clone(),
             resource_manager_id: template.resource_manager_id,
@@ -83,12 +162,10 @@ impl ResourceManagerDriver for EmbeddedDriver {
             heartbeat_timeout: template.heartbeat_timeout,
             metrics_interval: template.metrics_interval,
         };
-        let (service, _handle) =
-            task_executor::Service::new(options, self.shared.clone(), Arc::clone(&self.rpc));
-        self.shared.partitions.grow_memory(network_memory(spec));
+        let (service, _handle) = task_executor::Service::new(options, shared, Arc::clone(&self.rpc));
         let stop = CancellationToken::new();
         let running = self.running.spawn(service.run(stop.clone()));
-        self.workers.insert(running.id(), Worker { resource_id: resource_id.clone(), spec, stop });
+        self.workers.insert(running.id(), Worker { resource_id: resource_id.clone(), spec, stop, network });
         self.events.push_back(DriverEvent::WorkerStarted { resource_id });
         Ok(())
     }

@@ -11,6 +11,7 @@ mod job;
 mod sandbox;
 
 pub use embedded_cluster::EmbeddedCluster;
+pub use embedded_driver::{Exchange, Networks};
 pub use executor::{LocalExecutor, RunningJob, check_target};
 pub use job::{Job, JobRequest};
 pub use sandbox::Sandbox;

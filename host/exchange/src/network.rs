@@ -33,6 +33,8 @@ pub(crate) enum Protocol {
     Io(#[from] io::Error),
     #[error("the other end broke the protocol: {0}")]
     Wire(#[from] WireError),
+    #[error("the other end does not read what it is sent")]
+    NotReading,
     #[error("the other end was silent for {0:?} (`heartbeat.timeout`)")]
     Silent(Duration),
 }

@@ -76,3 +76,31 @@ fn idle_tasks() {
         println!("{} bytes an idle task", (resident_bytes() - before) / u64::from(TASKS));
     });
 }
+
+#[test]
+#[ignore = "a measurement"]
+fn validation_of_a_batch_from_another_process() {
+    use heddle_model::batch::{self, BatchBuilder, TextBatchBuilder};
+    use heddle_model::element::Column;
+    let mut text = TextBatchBuilder::with_capacity(64 * 1024);
+    let (text_columns, word_columns) = ([Column::Utf8], [Column::Utf8, Column::Fixed(8)]);
+    let mut words = BatchBuilder::new(&word_columns);
+    let mut hashes = Vec::new();
+    for number in 0..5_000_u32 {
+        let word = format!("word{number}");
+        text.push(&word);
+        words.push(&[word.as_bytes(), &u64::from(number).to_le_bytes()]);
+        hashes.push(number);
+    }
+    words.hashes(&hashes);
+    let text = text.finish().unwrap();
+    for (name, bytes, columns) in [("words", words.build(), &word_columns[..]), ("text", text, &text_columns)]
+    {
+        let began = Instant::now();
+        for _ in 0..10_000 {
+            let view = batch::validate(std::hint::black_box(&bytes), columns).unwrap();
+            std::hint::black_box(view.rows());
+        }
+        println!("{name}: {} bytes, {} records, {:?}", bytes.len(), hashes.len(), began.elapsed() / 10_000);
+    }
+}

@@ -216,6 +216,9 @@ async fn exchange(
     let mut unused_since_last_tick = false;
     loop {
         connection.empty_outbox(&mut writer);
+        if writer.is_stuck() {
+            return Err(Protocol::NotReading);
+        }
         if !writer.is_empty() && super::unless_blocked(writer.write(stream))?.is_some() {
             liveness.wrote();
         }

@@ -95,7 +95,7 @@ async fn exchange(
         let has_room = writer.has_room();
         tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
-            readable = stream.readable() => {
+            readable = stream.readable(), if writer.has_room_for_answers() => {
                 readable?;
                 match super::unless_blocked(reader.read(stream))? {
                     Some(0) => return Err(Protocol::Closed),

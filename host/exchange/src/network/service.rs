@@ -34,6 +34,9 @@ const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
 /// that strangers cost a bounded number of sockets.
 const STRANGERS_MAX: usize = 256;
 
+/// TaskExecutors that read here at the same time.
+const READERS_MAX: usize = 4096;
+
 /// Wait after a failed accept, which means that the process is out of sockets.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -156,6 +159,7 @@ enum Event {
     /// A stranger greeted, or did not.
     Welcomed(Option<(TcpStream, Peer)>),
     Opened(Target, Result<(TcpStream, Peer), Error>),
+    ReaderEnded(Peer, Result<(), Protocol>),
     Ended(Peer, Result<(), Protocol>),
     Panicked(tokio::task::JoinError),
 }
@@ -170,6 +174,7 @@ pub struct NetworkService {
     requests: mpsc::Receiver<Request>,
     connections: HashMap<Target, Connecting>,
     strangers: usize,
+    readers: usize,
     tasks: JoinSet<Event>,
     counters: Arc<Counters>,
 }
@@ -197,6 +202,7 @@ impl NetworkService {
             requests,
             connections: HashMap::new(),
             strangers: 0,
+            readers: 0,
             tasks: JoinSet::new(),
             counters: Arc::default(),
         })
@@ -250,6 +256,10 @@ impl NetworkService {
                 }
             }
             Event::Opened(target, result) => self.opened(target, result, shutdown),
+            Event::ReaderEnded(peer, result) => {
+                self.readers -= 1;
+                self.ended(&peer, &result);
+            }
             Event::Ended(peer, result) => self.ended(&peer, &result),
             Event::Panicked(error) => warn!(%error, "a connection's task panicked"),
         }
@@ -291,12 +301,17 @@ impl NetworkService {
     }
 
     fn serve(&mut self, stream: TcpStream, peer: Peer, shutdown: &CancellationToken) {
+        if self.readers >= READERS_MAX {
+            count(&self.counters.turned_away);
+            return;
+        }
+        self.readers += 1;
         count(&self.counters.accepted);
         debug!(%peer, "a TaskExecutor reads here");
         let (partitions, liveness, shutdown) = (self.partitions.clone(), self.liveness(), shutdown.clone());
         self.tasks.spawn(async move {
             let result = producer::run(stream, &peer, partitions, liveness, shutdown).await;
-            Event::Ended(peer, result)
+            Event::ReaderEnded(peer, result)
         });
     }
 

@@ -10,6 +10,13 @@ const FRAMES_AT_ONCE: usize = 32;
 /// What may wait to be written. It is outside of every channel's credit, so
 /// it is little, but enough for the kernel to work on.
 const WAITING_BYTES_MAX: usize = 256 * 1024;
+/// Frames that may wait before no more is read of a peer that has to be
+/// answered. Data takes a part of it only.
+const ANSWERS_MAX: usize = 8 * 1024;
+/// Frames that may wait for a peer at all: as many as it takes to request all
+/// channels that a producer allows, and their credit. One that does not read
+/// is not waited for.
+const FRAMES_MAX: usize = 1_000_000;
 
 #[derive(Default)]
 pub(crate) struct FrameWriter {
@@ -31,6 +38,14 @@ impl FrameWriter {
 
     pub fn has_room(&self) -> bool {
         self.waiting < WAITING_BYTES_MAX
+    }
+
+    pub fn has_room_for_answers(&self) -> bool {
+        self.frames.len() < ANSWERS_MAX
+    }
+
+    pub fn is_stuck(&self) -> bool {
+        self.frames.len() > FRAMES_MAX
     }
 
     /// Writes until everything is written or the socket takes no more, which

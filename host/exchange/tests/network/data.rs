@@ -50,13 +50,13 @@ async fn a_partition_that_is_registered_late_is_waited_for() {
 async fn a_process_that_starts_late_is_waited_for() {
     let (reserved, here) = (Process::start("there").await, Process::start("here").await);
     let descriptor = gate(&[(&reserved, id(0))], 0);
-    let port = reserved.address.0.rsplit_once(':').unwrap().1.to_owned();
+    let port = reserved.address.0.rsplit_once(':').unwrap().1.parse::<u16>().unwrap();
     reserved.stop().await;
     let manager = here.manager.clone();
     let connecting = tokio::spawn(async move { manager.connect(&descriptor, GATE, SOON).await });
     tokio::task::yield_now().await;
     let mut late = options("there");
-    late.ports = heddle_model::config::value::ConfigValue::parse(&port).unwrap();
+    late.ports = heddle_model::config::value::PortRange::from(port);
     let there = Process::with(late).await;
     let producer = there.register(0, 1);
     producer.try_send(0, batch("hello")).unwrap();

@@ -180,9 +180,9 @@ async fn a_manager_without_network_says_so() {
 #[tokio::test]
 async fn a_port_that_is_taken_is_named_with_its_option() {
     let there = Process::start("there").await;
-    let port = there.address.0.rsplit_once(':').unwrap().1.to_owned();
+    let port = there.address.0.rsplit_once(':').unwrap().1.parse::<u16>().unwrap();
     let mut same = options("here");
-    same.ports = heddle_model::config::value::ConfigValue::parse(&port).unwrap();
+    same.ports = heddle_model::config::value::PortRange::from(port);
     let manager = heddle_exchange::PartitionManager::new(MEMORY);
     let failure = heddle_exchange::NetworkService::bind(same, &manager).await.map(|_| ()).unwrap_err();
     assert_eq!(failure.code, ErrorCode::ConfigurationInvalid);

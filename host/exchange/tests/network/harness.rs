@@ -5,7 +5,7 @@ use heddle_exchange::{
     Counts, Error, GateBuffers, GateEvent, InputGate, NetworkOptions, NetworkService, PartitionManager,
     ResultPartition,
 };
-use heddle_model::config::value::{ConfigValue, PortRange};
+use heddle_model::config::value::PortRange;
 use heddle_model::id::{DatasetId, ExecutionAttemptId, JobId, ResourceId, ResultPartitionId, VertexId};
 use heddle_model::task::{DataAddress, InputChannelDescriptor, InputGateDescriptor};
 use std::collections::BTreeMap;
@@ -35,7 +35,7 @@ pub fn options(name: &str) -> NetworkOptions {
         resource_id: ResourceId(name.into()),
         bind_host: "127.0.0.1".into(),
         host: "127.0.0.1".into(),
-        ports: PortRange::parse("0").unwrap(),
+        ports: PortRange::from(0),
         backoff_initial: Duration::from_millis(10),
         backoff_max: Duration::from_millis(40),
         heartbeat_interval: Duration::from_secs(10),

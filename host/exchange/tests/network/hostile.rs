@@ -262,3 +262,29 @@ async fn what_is_no_task_executor_is_named_as_such() {
     assert!(error.to_string().contains("it is no TaskExecutor"), "{error}");
     here.is_clean().await;
 }
+
+#[tokio::test]
+async fn a_consumer_that_never_reads_its_answers_is_not_read_on() {
+    let there = Process::start("there").await;
+    let producer = there.register(0, 1);
+    let mut stream = TcpStream::connect(&there.address.0).await.unwrap();
+    stream.write_all(&greeting().encode()).await.unwrap();
+    // Each is answered with a failure of some 200 bytes.
+    let wrong = |channel| Frame::Request {
+        channel,
+        partition: id(0),
+        subpartition: 1,
+        window: Window { batches: 1, bytes: 1 },
+    };
+    let mut written = 0;
+    for channel in 0.. {
+        let bytes = wrong(channel).encode().to_vec();
+        match tokio::time::timeout(Duration::from_millis(500), stream.write_all(&bytes)).await {
+            Ok(Ok(())) => written += bytes.len(),
+            _ => break,
+        }
+        assert!(written < 64 << 20, "it takes whatever comes");
+    }
+    drop((stream, producer));
+    still_works(&there).await;
+}

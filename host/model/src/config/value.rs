@@ -115,6 +115,12 @@ impl PortRange {
     }
 }
 
+impl From<u16> for PortRange {
+    fn from(port: u16) -> Self {
+        Self(vec![port..=port])
+    }
+}
+
 impl fmt::Display for PortRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, range) in self.0.iter().enumerate() {

@@ -3,7 +3,9 @@
 //! with a batch sent when it is full or when its oldest record has waited for
 //! the buffer time-out, as a task's mailbox does it.
 
-use crate::process::{BUFFERS, Other, PATIENCE, PRODUCER, Process, announce, buffers, gate, partition};
+use crate::process::{
+    BUFFERS, FLOATING, Other, PATIENCE, PRODUCER, Process, announce, buffers, gate, partition,
+};
 use anyhow::{Context, Result};
 use bytes::{Bytes, BytesMut};
 use heddle_exchange::{GateEvent, ResultPartition};
@@ -77,7 +79,7 @@ async fn produce(partition: &ResultPartition, timeout: Duration, rate: f64, time
 /// A rate of 0: as fast as it goes.
 pub fn serve(timeout_ms: u64, rate: f64, seconds: f64) -> Result<()> {
     let process = Process::start(PRODUCER)?;
-    let partition = process.partitions.register(partition(0), 1, BUFFERS, BATCH as u32)?;
+    let partition = process.partitions.register(partition(0), 1, BUFFERS + FLOATING, BATCH as u32)?;
     announce(&process.address)?;
     let (timeout, time) = (Duration::from_millis(timeout_ms), Duration::from_secs_f64(seconds));
     process.workers.block_on(async {

@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result, bail};
 use heddle_exchange::{GateBuffers, NetworkOptions, NetworkService, PartitionManager};
-use heddle_model::config::value::{ConfigValue, PortRange};
+use heddle_model::config::value::PortRange;
 use heddle_model::id::{DatasetId, ExecutionAttemptId, JobId, ResourceId, ResultPartitionId, VertexId};
 use heddle_model::task::{DataAddress, InputChannelDescriptor, InputGateDescriptor};
 use std::io::{BufRead, BufReader, Write};
@@ -94,7 +94,7 @@ impl Process {
             resource_id: ResourceId(name.into()),
             bind_host: "127.0.0.1".into(),
             host: "127.0.0.1".into(),
-            ports: PortRange::parse("0").map_err(anyhow::Error::msg)?,
+            ports: PortRange::from(0),
             backoff_initial: Duration::from_millis(10),
             backoff_max: Duration::from_secs(1),
             heartbeat_interval: Duration::from_secs(10),
@@ -116,9 +116,12 @@ pub fn partition(subtask: u32) -> ResultPartitionId {
     ResultPartitionId { dataset_id: DatasetId(1), producer }
 }
 
+/// The default of `taskmanager.network.memory.floating-buffers-per-gate`.
+pub const FLOATING: u32 = 8;
+
 /// The defaults of the gate's options.
 pub fn buffers(batch_size: usize) -> GateBuffers {
-    GateBuffers { per_channel: BUFFERS, floating: 8, batch_size: batch_size as u32 }
+    GateBuffers { per_channel: BUFFERS, floating: FLOATING, batch_size: batch_size as u32 }
 }
 
 /// The gate of a consumer over all producers of the other process.

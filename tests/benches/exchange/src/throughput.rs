@@ -1,7 +1,9 @@
 //! Bytes a second: every producer sends full batches to every consumer.
 
 use crate::bare;
-use crate::process::{BUFFERS, Other, PATIENCE, PRODUCER, Process, announce, buffers, gate, partition};
+use crate::process::{
+    BUFFERS, FLOATING, Other, PATIENCE, PRODUCER, Process, announce, buffers, gate, partition,
+};
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use heddle_exchange::{GateEvent, InputGate, ResultPartition};
@@ -39,8 +41,12 @@ pub fn serve(shape: Shape, seconds: f64) -> Result<()> {
     let process = Process::start(PRODUCER)?;
     let mut tasks = JoinSet::new();
     for subtask in 0..shape.producers {
-        let partition =
-            process.partitions.register(partition(subtask), shape.consumers, BUFFERS, BATCH as u32)?;
+        let partition = process.partitions.register(
+            partition(subtask),
+            shape.consumers,
+            BUFFERS + FLOATING / shape.consumers,
+            BATCH as u32,
+        )?;
         let task = produce(partition, shape.consumers, Duration::from_secs_f64(seconds));
         tasks.spawn_on(task, process.workers.handle());
     }
