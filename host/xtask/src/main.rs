@@ -8,6 +8,8 @@ mod demo;
 mod deps;
 mod dist;
 mod fuzz;
+mod maven;
+mod servers;
 mod steps;
 mod suite;
 mod tidy;
@@ -25,6 +27,8 @@ cargo xtask COMMAND
                       measure, beside Flink where Java and Maven are there
   fuzz TARGET [--seconds N] [--seed N]
   fuzz TARGET FILE…   feed a decoder (batch, state) with changed samples; run crashes again
+  servers up|down|status NAME [--nodemanagers N]
+                      real servers on loopback: yarn, hdfs, zookeeper, kafka
   tidy                form of the sources: headers, lengths, names
   deps                directions of dependencies between crates
 ";
@@ -38,6 +42,7 @@ fn main() -> ExitCode {
         Some("test") => no_arguments(rest).and_then(|()| suite::run()),
         Some("bench") => bench::run(rest),
         Some("fuzz") => fuzz::run(rest),
+        Some("servers") => servers::run(rest),
         Some("tidy") => no_arguments(rest).and_then(|()| tidy::run()),
         Some("deps") => no_arguments(rest).and_then(|()| deps::run()),
         None | Some("help" | "--help" | "-h") => {

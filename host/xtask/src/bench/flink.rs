@@ -6,6 +6,7 @@ use crate::bench::corpus::{self, Corpus};
 use crate::bench::folders::{Folders, fingerprint};
 use crate::bench::options::{Options, Sides};
 use crate::bench::process::{Process, number};
+use crate::maven;
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -54,12 +55,7 @@ impl Flink {
         if !cases.iter().any(|case| case.peer == Peer::Flink) {
             bail!("no benchmark that was asked for has it");
         }
-        for (program, argument) in [("java", "-version"), ("mvn", "--version")] {
-            let found = Command::new(program).arg(argument).output();
-            if !found.is_ok_and(|output| output.status.success()) {
-                bail!("`{program}` does not run here; install Java 17 and Maven to have it");
-            }
-        }
+        maven::available()?;
         let build = build(folders)?;
         let text = if cases.iter().any(|case| case.measure == Measure::TextFile) {
             Some(corpus::prepare(folders)?)
@@ -166,18 +162,8 @@ fn build(folders: &Folders) -> Result<PathBuf> {
         return Ok(build);
     }
     eprintln!("building Flink's jobs with Maven (the first time it downloads about 60 MB)");
-    let output = Command::new("mvn")
-        .args(["--quiet", "--batch-mode", "--file"])
-        .arg(sources.join("pom.xml"))
-        .arg(format!("-Dbench.build={}", build.display()))
-        .arg("package")
-        .output()
-        .context("cannot start mvn")?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        let lines: Vec<&str> = said.lines().filter(|line| line.contains("ERROR")).take(6).collect();
-        bail!("Maven could not build {}:\n  {}", sources.display(), lines.join("\n  "));
-    }
+    let arguments = [format!("-Dbench.build={}", build.display()), "package".to_owned()];
+    maven::run(&sources.join("pom.xml"), &arguments)?;
     fs::write(&stamp, now)?;
     Ok(build)
 }
