@@ -10,6 +10,7 @@ use heddle_model::memory::WorkerResourceSpec;
 use heddle_model::task::DataAddress;
 use heddle_resource_manager::{DriverEvent, ResourceManagerDriver};
 use heddle_rpc::{Address, RpcService};
+use heddle_task::Shared;
 use heddle_task_executor as task_executor;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -65,7 +66,7 @@ struct Worker {
 
 pub(crate) struct EmbeddedDriver {
     template: WorkerTemplate,
-    shared: task_executor::Shared,
+    shared: Shared,
     rpc: Arc<dyn RpcService>,
     started: u64,
     workers: HashMap<Id, Worker>,
@@ -75,7 +76,7 @@ pub(crate) struct EmbeddedDriver {
 }
 
 impl EmbeddedDriver {
-    pub fn new(template: WorkerTemplate, shared: task_executor::Shared, rpc: Arc<dyn RpcService>) -> Self {
+    pub fn new(template: WorkerTemplate, shared: Shared, rpc: Arc<dyn RpcService>) -> Self {
         Self {
             template,
             shared,

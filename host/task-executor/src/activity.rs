@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Activity {
+pub enum Activity {
     /// Waits for input.
     Idle,
     /// In the guest or in a connector.
@@ -16,7 +16,7 @@ pub(crate) enum Activity {
 
 /// How long each lasted so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Times {
+pub struct Times {
     pub idle: Duration,
     pub busy: Duration,
     pub back_pressured: Duration,
@@ -34,7 +34,7 @@ impl Times {
 
 /// The clock of one subtask, which begins idle. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Clock(Arc<Mutex<Running>>);
+pub struct Clock(Arc<Mutex<Running>>);
 
 struct Running {
     now: Activity,
@@ -78,7 +78,7 @@ impl Clock {
 }
 
 /// Gives back to what was before when it is dropped.
-pub(crate) struct During {
+pub struct During {
     clock: Clock,
     before: Activity,
 }

@@ -23,13 +23,13 @@ struct TaskCells {
 
 /// Cheap to clone; one a subtask.
 #[derive(Clone)]
-pub(crate) struct Metrics {
+pub struct Metrics {
     cells: Arc<TaskCells>,
     pub clock: Clock,
 }
 
 impl Metrics {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { cells: Arc::default(), clock: Clock::start() }
     }
 

@@ -8,13 +8,9 @@ mod slots;
 mod tasks;
 
 use crate::job_connection::JobConnection;
-use crate::job_users::JobUsers;
 use crate::message::{Handle, Message, Request};
 use crate::slot_table::SlotTable;
-use crate::task::{self, RunningTask, TaskOutcome};
-use heddle_blob::BlobCache;
-use heddle_connectors::Console;
-use heddle_exchange::PartitionManager;
+use crate::task::{self, RunningTask, TaskOutcome, TaskRunner};
 use heddle_model::failure::{ErrorCode, Failure};
 use heddle_model::id::{
     AllocationId, ExecutionAttemptId, InstanceId, JobId, JobMasterId, ResourceId, ResourceManagerId,
@@ -22,9 +18,7 @@ use heddle_model::id::{
 use heddle_model::memory::WorkerResourceSpec;
 use heddle_model::task::{DataAddress, TaskExecutionState};
 use heddle_rpc::{Address, RpcService};
-use heddle_state::ManagedMemory;
-use heddle_wasm::{MemoryBudget, Runtime};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -60,18 +54,6 @@ pub struct Options {
     pub metrics_interval: Duration,
 }
 
-/// What all TaskExecutors of a process share.
-#[derive(Clone)]
-pub struct Shared {
-    pub wasm: Runtime,
-    pub partitions: PartitionManager,
-    /// The fixed pool of worker threads that runs all subtasks.
-    pub workers: tokio::runtime::Handle,
-    pub blobs: Arc<BlobCache>,
-    pub jobs: JobUsers,
-    pub console: Arc<dyn Console>,
-}
-
 /// Why a TaskExecutor ended by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -101,23 +83,18 @@ pub(crate) enum Event {
     Tick,
 }
 
-struct SlotResources {
-    task_memory: Arc<MemoryBudget>,
-    managed_memory: Arc<ManagedMemory>,
-}
-
-pub struct Service {
+pub struct Service<R: TaskRunner> {
     options: Options,
-    shared: Shared,
+    runner: R,
     rpc: Arc<dyn RpcService>,
     handle: Handle,
     messages: mpsc::Receiver<Message>,
     started: Instant,
 
     slots: SlotTable,
-    resources: HashMap<AllocationId, SlotResources>,
-    jobs: HashMap<JobId, JobConnection>,
-    running: HashMap<ExecutionAttemptId, RunningTask>,
+    resources: HashMap<AllocationId, R::Slot>,
+    jobs: BTreeMap<JobId, JobConnection>,
+    running: BTreeMap<ExecutionAttemptId, RunningTask>,
 
     instance: Option<InstanceId>,
     registration_since: Instant,
@@ -132,8 +109,8 @@ pub struct Service {
     task_events_sender: mpsc::Sender<TaskExecutionState>,
 }
 
-impl Service {
-    pub fn new(options: Options, shared: Shared, rpc: Arc<dyn RpcService>) -> (Self, Handle) {
+impl<R: TaskRunner> Service<R> {
+    pub fn new(options: Options, runner: R, rpc: Arc<dyn RpcService>) -> (Self, Handle) {
         let (handle, messages) = Handle::new(options.address.clone());
         let (task_events_sender, task_events) = mpsc::channel(crate::message::MESSAGES_MAX);
         let now = Instant::now();
@@ -144,14 +121,14 @@ impl Service {
                 options.spec.slot,
                 options.slot_timeout,
             ),
-            shared,
+            runner,
             rpc,
             handle: handle.clone(),
             messages,
             started: now,
             resources: HashMap::new(),
-            jobs: HashMap::new(),
-            running: HashMap::new(),
+            jobs: BTreeMap::new(),
+            running: BTreeMap::new(),
             instance: None,
             registration_since: now,
             registration_backoff: REGISTRATION_BACKOFF.0,
@@ -178,10 +155,11 @@ impl Service {
         let mut ticks = tokio::time::interval(self.options.metrics_interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         let result = loop {
+            // The order makes a run repeatable, and keeps slots and time alive
+            // beside a flood of messages.
             let event = tokio::select! {
+                biased;
                 () = shutdown.cancelled() => break Ok(()),
-                Some(message) = self.messages.recv() => Event::Request(message),
-                Some(state) = self.task_events.recv() => Event::Task(state),
                 Some(ended) = self.tasks.join_next_with_id() => {
                     match task::outcome(ended, &mut self.attempts_by_task) {
                         Some(outcome) => Event::TaskEnded(outcome),
@@ -197,6 +175,8 @@ impl Service {
                     }
                 },
                 _ = ticks.tick() => Event::Tick,
+                Some(state) = self.task_events.recv() => Event::Task(state),
+                Some(message) = self.messages.recv() => Event::Request(message),
             };
             if let Err(error) = self.handle(event) {
                 break Err(error);

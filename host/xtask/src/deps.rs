@@ -14,7 +14,13 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("data plane", &["heddle-wasm", "heddle-state", "heddle-exchange", "heddle-connectors"]),
     (
         "shells",
-        &["heddle-task-executor", "heddle-job-master", "heddle-resource-manager", "heddle-dispatcher"],
+        &[
+            "heddle-task",
+            "heddle-task-executor",
+            "heddle-job-master",
+            "heddle-resource-manager",
+            "heddle-dispatcher",
+        ],
     ),
     ("edges", &["heddle-client", "heddle-cli"]),
 ];

@@ -3,6 +3,7 @@
 
 use super::{Event, Service};
 use crate::job_connection::{self, JobConnection};
+use crate::task::TaskRunner;
 use heddle_model::failure::{ErrorCode, Failure};
 use heddle_model::id::{JobId, JobMasterId};
 use heddle_model::task::TaskExecutionState;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tracing::{debug, warn};
 
-impl Service {
+impl<R: TaskRunner> Service<R> {
     pub(super) fn check_job_master(
         &mut self,
         job_id: JobId,
@@ -140,15 +141,12 @@ impl Service {
     /// Gives back what the process holds for the job, if nobody else in it
     /// serves the job.
     pub(super) fn release_job(&mut self, job_id: JobId) {
-        if !self.shared.jobs.leave(job_id) {
+        if !self.runner.jobs().leave(job_id) {
             return;
         }
-        self.shared.partitions.release_job(job_id);
-        let blobs = Arc::clone(&self.shared.blobs);
+        let release = self.runner.release_job(job_id);
         self.calls.spawn(async move {
-            if let Err(error) = blobs.release(job_id).await {
-                warn!(%error, %job_id, "the job's blobs stay in the cache");
-            }
+            release.await;
             Event::Told
         });
     }

@@ -3,6 +3,7 @@
 
 use super::{Error, Event, REGISTRATION_BACKOFF, Service};
 use crate::slot_table::TaskSlot;
+use crate::task::TaskRunner;
 use heddle_model::id::{InstanceId, ResourceManagerId, SlotId};
 use heddle_rpc::{ResourceManagerGateway, TaskExecutorRegistration};
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-impl Service {
+impl<R: TaskRunner> Service<R> {
     pub(super) fn resource_manager(&self) -> heddle_rpc::Result<Arc<dyn ResourceManagerGateway>> {
         self.rpc.resource_manager(&self.options.resource_manager)
     }

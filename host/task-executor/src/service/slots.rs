@@ -1,19 +1,17 @@
 //! Slots: allocated at the resource manager's word, offered to the job master,
 //! freed when either says so.
 
-use super::{Event, Service, SlotResources};
+use super::{Event, Service};
 use crate::job_connection::{JobConnection, Phase};
 use crate::slot_table::Freed;
+use crate::task::TaskRunner;
 use heddle_model::failure::{ErrorCode, Failure};
 use heddle_model::id::{AllocationId, JobId, ResourceManagerId};
 use heddle_rpc::RequestSlot;
-use heddle_state::ManagedMemory;
-use heddle_wasm::MemoryBudget;
-use std::sync::Arc;
 use std::time::Duration;
 use tracing::{debug, warn};
 
-impl Service {
+impl<R: TaskRunner> Service<R> {
     pub(super) fn request_slot(
         &mut self,
         token: ResourceManagerId,
@@ -30,17 +28,16 @@ impl Service {
                 request.profile,
             )
             .map_err(|error| Failure::new(ErrorCode::NoResources, error.to_string()))?;
-        self.resources.entry(request.allocation_id).or_insert_with(|| SlotResources {
-            task_memory: Arc::new(MemoryBudget::new(self.options.spec.slot.task_memory)),
-            managed_memory: ManagedMemory::new(self.options.spec.slot.managed_memory),
-        });
+        self.resources
+            .entry(request.allocation_id)
+            .or_insert_with(|| self.runner.slot(self.options.spec.slot));
         let known = self.jobs.get(&request.job_id).is_some_and(|job| job.token == request.job_master_id);
         if known {
             self.offer_slots(request.job_id);
         } else {
             let connection = JobConnection::new(request.job_master.clone(), request.job_master_id);
             if self.jobs.insert(request.job_id, connection).is_none() {
-                self.shared.jobs.join(request.job_id);
+                self.runner.jobs().join(request.job_id);
             }
             self.register_at_job_master(request.job_id, Duration::ZERO);
         }

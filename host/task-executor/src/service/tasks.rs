@@ -2,7 +2,7 @@
 //! end.
 
 use super::Service;
-use crate::task::{self, RunningTask, TaskContext, TaskOutcome};
+use crate::task::{self, RunningTask, TaskContext, TaskOutcome, TaskRunner};
 use heddle_model::failure::{ErrorCode, Failure};
 use heddle_model::id::{ExecutionAttemptId, JobId, JobMasterId};
 use heddle_model::job_status::ExecutionState;
@@ -10,7 +10,7 @@ use heddle_model::task::{JobInformation, TaskDeploymentDescriptor, TaskExecution
 use std::sync::Arc;
 use tracing::{debug, info};
 
-impl Service {
+impl<R: TaskRunner> Service<R> {
     pub(super) fn submit_tasks(
         &mut self,
         token: JobMasterId,
@@ -57,14 +57,11 @@ impl Service {
     ) {
         let attempt = descriptor.attempt;
         let Some(connection) = self.jobs.get(&job.job_id) else { return };
-        let Some(slot) = self.resources.get(&descriptor.allocation_id) else { return };
+        let Some(slot) = self.resources.get(&descriptor.allocation_id).cloned() else { return };
         let task = RunningTask::new();
         let context = TaskContext {
             job: Arc::clone(job),
             descriptor,
-            shared: self.shared.clone(),
-            task_memory: Arc::clone(&slot.task_memory),
-            managed_memory: Arc::clone(&slot.managed_memory),
             metrics: task.metrics.clone(),
             cancel: task.cancel.clone(),
             states: self.task_events_sender.clone(),
@@ -74,7 +71,7 @@ impl Service {
         };
         debug!(task = %attempt, "task starts");
         self.running.insert(attempt, task);
-        let spawned = self.tasks.spawn_on(task::run(context), &self.shared.workers);
+        let spawned = self.tasks.spawn_on(self.runner.run(slot, context), self.runner.workers());
         self.attempts_by_task.insert(spawned.id(), attempt);
     }
 

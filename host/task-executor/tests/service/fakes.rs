@@ -24,7 +24,8 @@ use heddle_rpc::{
     ResourceManagerGateway, Result, RpcService, SlotOffer, SlotReport, SlotRequest, TaskExecutorGateway,
     TaskExecutorHeartbeat, TaskExecutorRegistration,
 };
-use heddle_task_executor::{Error as Ended, Handle, JobUsers, Options, Service, Shared};
+use heddle_task::Shared;
+use heddle_task_executor::{Error as Ended, Handle, JobUsers, Options, Service};
 use heddle_wasm::{CompilerCommand, Runtime};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

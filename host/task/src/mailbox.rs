@@ -1,13 +1,12 @@
 //! The loop of one subtask: batches in, flushes when the buffer time-out
 //! passed, end of input in order. One thing at a time runs in it.
 
-use crate::activity::Activity;
 use crate::gates::{Gates, GatesEvent};
-use crate::metrics::Metrics;
 use bytes::Bytes;
 use heddle_connectors::SinkWriter;
 use heddle_model::batch;
 use heddle_model::failure::Failure;
+use heddle_task_executor::{Activity, Metrics};
 use heddle_wasm::{Instance, PollStatus};
 use std::future::Future;
 use std::sync::Arc;

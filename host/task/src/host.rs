@@ -1,10 +1,8 @@
 //! What a subtask offers its guest: outputs, state, counts, a log. Everything
 //! that comes in is checked here before it goes on.
 
-use crate::activity::Activity;
 use crate::mailbox::SharedSink;
-use crate::metrics::Metrics;
-use crate::task::exchange_failure;
+use crate::subtask::exchange_failure;
 use bytes::Bytes;
 use heddle_exchange::{ResultPartition, TrySendError};
 use heddle_model::batch;
@@ -12,6 +10,7 @@ use heddle_model::element::Column;
 use heddle_model::failure::{ErrorCode, Failure};
 use heddle_model::id::OperatorId;
 use heddle_state::KeyedStateBackend;
+use heddle_task_executor::{Activity, Metrics};
 use heddle_wasm::{Emitted, LogLevel, TaskHost};
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! All input gates of a subtask as one.
 
-use crate::task::exchange_failure;
+use crate::subtask::exchange_failure;
 use bytes::Bytes;
 use heddle_exchange::{GateBuffers, GateEvent, InputGate, PartitionManager};
 use heddle_model::batch;
