@@ -15,7 +15,7 @@ use crate::service::{Event, Options};
 use crate::task_executors::{Call, TaskExecutor, lost};
 use ending::{Refused, refuse};
 use heddle_model::failure::{ErrorCode, Failure};
-use heddle_model::id::{AllocationId, ExecutionAttemptId, JobId, ResourceId, SlotRequestId};
+use heddle_model::id::{AllocationId, ExecutionAttemptId, JobId, JobMasterId, ResourceId, SlotRequestId};
 use heddle_model::job_graph::JobGraph;
 use heddle_model::job_status::JobStatus;
 use heddle_model::plan::TransformationId;
@@ -23,6 +23,8 @@ use heddle_model::task::{InputSplit, JobInformation};
 use heddle_rpc::{Error, Result, RpcService, SlotOffer};
 use heddle_scheduler::scheduler::{self, Scheduler};
 use heddle_scheduler::slot_pool::{self, SlotPool};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use resource_manager::{ResourceManager, ResourceManagerCall};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -50,6 +52,8 @@ pub(crate) struct Job {
     resource_manager: ResourceManager,
     task_executors: BTreeMap<ResourceId, TaskExecutor>,
     generations: u64,
+    /// Seeded with this master's id, so that a run can be repeated.
+    random: StdRng,
     next_heartbeat: Duration,
     prepared_sinks: BTreeSet<TransformationId>,
     collected: BTreeMap<String, Vec<String>>,
@@ -65,9 +69,10 @@ impl Job {
     ) -> std::result::Result<Self, Box<Refused>> {
         let job = Arc::new(options.job.clone());
         let times = Times { started_at_ms: epoch_ms(), ended_at_ms: None };
+        let mut random = random_of(options.job_master_id);
         let scheduler_options = scheduler::Options {
             cancellation_timeout: options.cancellation_timeout,
-            jitter_seed: rand::random(),
+            jitter_seed: random.random(),
         };
         let scheduler = Scheduler::new(Arc::clone(&job), scheduler_options)
             .map_err(|failure| Box::new(refuse(&job, times, failure)))?;
@@ -94,6 +99,7 @@ impl Job {
             resource_manager: ResourceManager::new(),
             task_executors: BTreeMap::new(),
             generations: 0,
+            random,
             next_heartbeat: options.heartbeat_interval,
             prepared_sinks: BTreeSet::new(),
             collected: BTreeMap::new(),
@@ -329,7 +335,7 @@ impl Job {
                 ),
                 Action::Prepare => {
                     let (outputs, job) = (Arc::clone(&self.outputs), Arc::clone(&self.job));
-                    self.calls.spawn_blocking(move || Event::Prepared(outputs::prepare(&*outputs, &job)));
+                    self.work_outside(move || Event::Prepared(outputs::prepare(&*outputs, &job)));
                 }
                 Action::CancelTasks { resource_id, attempts } => {
                     self.call_task_executor(&resource_id, Call::Cancel(attempts));
@@ -357,17 +363,25 @@ impl Job {
                 }
                 Action::Publish(committables) => {
                     let (outputs, job) = (Arc::clone(&self.outputs), Arc::clone(&self.job));
-                    self.calls.spawn_blocking(move || {
+                    self.work_outside(move || {
                         Event::Published(outputs::publish(&*outputs, &job, committables))
                     });
                 }
                 Action::Discard => {
                     let (outputs, job) = (Arc::clone(&self.outputs), Arc::clone(&self.job));
                     let sinks = std::mem::take(&mut self.prepared_sinks);
-                    self.calls
-                        .spawn_blocking(move || Event::Discarded(outputs::discard(&*outputs, &job, &sinks)));
+                    self.work_outside(move || Event::Discarded(outputs::discard(&*outputs, &job, &sinks)));
                 }
             }
+        }
+    }
+
+    /// Work on inputs and outputs.
+    fn work_outside(&mut self, work: impl FnOnce() -> Event + Send + 'static) {
+        if self.outputs.may_block() {
+            self.calls.spawn_blocking(work);
+        } else {
+            self.calls.spawn(async move { work() });
         }
     }
 
@@ -399,10 +413,10 @@ impl Job {
         self.call_resource_manager();
     }
 
-    fn new_request(&self, id: SlotRequestId) -> slot_pool::NewRequest {
+    fn new_request(&mut self, id: SlotRequestId) -> slot_pool::NewRequest {
         slot_pool::NewRequest {
             id,
-            allocation_id: AllocationId::from_bits(rand::random()),
+            allocation_id: AllocationId::from_bits(self.random.random()),
             profile: self.options.slot_profile,
         }
     }
@@ -418,6 +432,13 @@ impl Job {
             self.times.ended_at_ms = Some(epoch_ms());
         }
     }
+}
+
+/// The id is drawn at random for each master, hence so is what follows from it.
+fn random_of(id: JobMasterId) -> StdRng {
+    let mut seed = [0; 32];
+    seed[..16].copy_from_slice(&id.0.to_le_bytes());
+    StdRng::from_seed(seed)
 }
 
 fn offer(offer: SlotOffer) -> slot_pool::Offer {

@@ -14,9 +14,14 @@ use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 
-/// The connectors, as far as a job master needs them. Every function may
-/// block.
+/// The connectors, as far as a job master needs them.
 pub trait Outputs: Send + Sync + 'static {
+    /// Whether the functions below wait for a disk or a network, and so must run
+    /// on threads of their own.
+    fn may_block(&self) -> bool {
+        true
+    }
+
     fn enumerate_splits(&self, source: &ConnectorSpec, parallelism: u32) -> Result<Vec<InputSplit>, Failure>;
     fn prepare_sink(&self, sink: &ConnectorSpec, job: JobId) -> Result<(), Failure>;
     fn publish_sink(

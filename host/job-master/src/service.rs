@@ -137,14 +137,17 @@ impl Service {
         let mut stopping = false;
         while !job.is_over() {
             let deadline = job.next_deadline();
+            // The order makes a run repeatable, and keeps time alive beside a
+            // flood of messages.
             let event = tokio::select! {
-                Some(message) = mailbox.messages.recv() => Event::Message(message),
-                Some(ended) = job.next_call_ended() => ended,
-                () = tokio::time::sleep_until(deadline) => Event::TimePassed,
+                biased;
                 () = shutdown.cancelled(), if !stopping => {
                     stopping = true;
                     Event::Shutdown
                 }
+                () = tokio::time::sleep_until(deadline) => Event::TimePassed,
+                Some(ended) = job.next_call_ended() => ended,
+                Some(message) = mailbox.messages.recv() => Event::Message(message),
             };
             job.handle(event);
         }
@@ -154,6 +157,7 @@ impl Service {
         tokio::pin!(give_up);
         loop {
             tokio::select! {
+                biased;
                 ended = job.next_call_ended() => if ended.is_none() { break },
                 Some(message) = mailbox.messages.recv() => job.answer_late(message),
                 () = &mut give_up => {

@@ -78,6 +78,7 @@ pub(crate) async fn drive(
     let mut outbox = VecDeque::new();
     loop {
         tokio::select! {
+            biased;
             order = orders.recv() => match order {
                 None => break,
                 Some(Order::Request(spec)) => {

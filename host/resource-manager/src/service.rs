@@ -6,11 +6,13 @@ use crate::driver::{DriverEvent, Order, ResourceManagerDriver, drive};
 use crate::message::{Call, Command, Handle, MAX_WAITING_MESSAGES};
 use crate::{Error, Options};
 use heddle_model::failure::{ErrorCode, Failure};
-use heddle_model::id::{InstanceId, JobId, JobMasterId, ResourceId};
+use heddle_model::id::{InstanceId, JobId, JobMasterId, ResourceId, ResourceManagerId};
 use heddle_rpc::{
     Address, JobMasterRegistration, RequestSlot, RpcService, SlotReport, TaskExecutorRegistration,
 };
 use heddle_slot_manager::{Action, Event as SlotEvent, ReportedSlot, SlotManager};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -67,6 +69,8 @@ pub struct Service {
     /// Taken when the service runs.
     driver: Option<Driver>,
     calls: JoinSet<Answer>,
+    /// Seeded with the leader session, so that a run can be repeated.
+    random: StdRng,
     /// The slot manager's time starts here.
     start: Instant,
 }
@@ -91,6 +95,7 @@ impl Service {
         rpc.serve_resource_manager(options.address.clone(), Arc::new(handle.clone()));
         let service = Service {
             slots: SlotManager::new(options.slot_manager()),
+            random: random_of(options.token),
             options,
             rpc,
             commands,
@@ -280,7 +285,7 @@ impl Service {
             let message = format!("worker {resource_id} was released and is to end");
             return Err(Failure::new(ErrorCode::WorkerLost, message).into());
         }
-        let instance = InstanceId::from_bits(rand::random());
+        let instance = InstanceId::from_bits(self.random.random());
         info!(worker = %resource_id, %instance, %address, "task executor registered");
         let former = self.connections.instance_of(&resource_id);
         let replaces = former.and_then(|former| {
@@ -505,6 +510,13 @@ impl Service {
             Answer::Told
         });
     }
+}
+
+/// A session is drawn at random, hence so is what follows from it.
+fn random_of(token: ResourceManagerId) -> StdRng {
+    let mut seed = [0; 32];
+    seed[..16].copy_from_slice(&token.0.to_le_bytes());
+    StdRng::from_seed(seed)
 }
 
 /// A call that takes too long counts as unanswered.
