@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 const LAYERS: &[(&str, &[&str])] = &[
     ("model", &["heddle-model"]),
     ("brains", &["heddle-scheduler", "heddle-slot-manager"]),
-    ("plumbing", &["heddle-rpc", "heddle-blob", "heddle-ha"]),
+    ("plumbing", &["heddle-rpc", "heddle-blob", "heddle-ha", "heddle-yarn"]),
     ("data plane", &["heddle-wasm", "heddle-state", "heddle-exchange", "heddle-connectors"]),
     (
         "shells",
@@ -35,7 +35,8 @@ const ONLY: &[(&str, &[&str])] = &[
     ("wit-component", &["heddle-wasm"]),
     ("wasmparser", &["heddle-wasm"]),
     ("tonic", &["heddle-rpc"]),
-    ("prost", &["heddle-rpc"]),
+    ("prost", &["heddle-rpc", "heddle-yarn"]),
+    ("roxmltree", &["heddle-yarn"]),
     ("clap", &["heddle-cli"]),
     ("serde-saphyr", &["heddle-client"]),
     (

@@ -1,10 +1,10 @@
-//! `cargo xtask fuzz`: feeds what decodes a guest's bytes with changed samples.
+//! `cargo xtask fuzz`: feeds what decodes bytes of guests and servers with changed samples.
 
 use crate::workspace::{cargo, check, target};
 
 /// How long CI looks at each target.
 pub const CI_SECONDS: &str = "5";
-pub const TARGETS: [&str; 2] = ["batch", "state"];
+pub const TARGETS: [&str; 3] = ["batch", "hadoop", "state"];
 
 /// The arguments are those of `heddle-fuzz`.
 pub fn run(arguments: &[String]) -> anyhow::Result<()> {

@@ -26,7 +26,7 @@ cargo xtask COMMAND
   bench [NAME…] [--json FILE]
                       measure, beside Flink where Java and Maven are there
   fuzz TARGET [--seconds N] [--seed N]
-  fuzz TARGET FILE…   feed a decoder (batch, state) with changed samples; run crashes again
+  fuzz TARGET FILE…   feed a decoder (batch, hadoop, state) with changed samples; run crashes again
   servers up|down|status NAME [--nodemanagers N]
                       real servers on loopback: yarn, hdfs, zookeeper, kafka
   tidy                form of the sources: headers, lengths, names

@@ -115,6 +115,38 @@ fn folder() -> PathBuf {
     workspace::target().join("servers")
 }
 
+/// A running server that a command of the project uses; it ends with this.
+pub struct Running {
+    set: Set,
+}
+
+impl Running {
+    /// Starts one of its own, beside what was started by hand.
+    pub fn start(kind: Kind, name: &str) -> Result<Self> {
+        let running = Self { set: Set::new(folder().join(name)) };
+        up(kind, &running.set)?;
+        Ok(running)
+    }
+
+    /// The folder for `HADOOP_CONF_DIR`.
+    pub fn conf(&self) -> PathBuf {
+        self.set.folder().join("conf")
+    }
+
+    /// Ends it; an error says what is left.
+    pub fn stop(self) -> Result<()> {
+        self.set.down()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Err(error) = self.set.down() {
+            eprintln!("{error:#}");
+        }
+    }
+}
+
 fn up(kind: Kind, set: &Set) -> Result<()> {
     maven::available()?;
     let lib = packages(kind)?;

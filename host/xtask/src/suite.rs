@@ -4,9 +4,10 @@
 //! guest: together, cargo would unite their features and build the engine of
 //! the sandbox a second time.
 
+use crate::servers::{Kind, Running};
 use crate::steps::Steps;
 use crate::workspace::{cargo, check, metadata, target};
-use crate::{deps, dist, fuzz, tidy};
+use crate::{deps, dist, fuzz, maven, tidy};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -15,7 +16,7 @@ use std::process::Command;
 const SDK: [&str; 2] = ["heddle", "heddle-macros"];
 
 pub fn run() -> anyhow::Result<()> {
-    let mut steps = Steps::new(11);
+    let mut steps = Steps::new(12);
     steps.step("format (rustfmt)", || check(cargo().args(["fmt", "--all", "--check"])))?;
     steps.step("form of the sources", tidy::run)?;
     steps.step("directions of dependencies", deps::run)?;
@@ -39,9 +40,22 @@ pub fn run() -> anyhow::Result<()> {
         // A package without a library has none.
         check(release("test", &["heddle".to_owned(), "heddle-model".to_owned()]).arg("--doc"))
     })?;
-    steps.step("decoders of a guest's bytes (fuzz)", fuzz::run_all)?;
+    steps.step("YARN (a real ResourceManager)", yarn)?;
+    steps.step("decoders of bytes of others (fuzz)", fuzz::run_all)?;
     eprintln!("\nall is well, in {}", steps.elapsed());
     Ok(())
+}
+
+/// Tests that need real servers; they are skipped where those cannot run.
+fn yarn() -> anyhow::Result<()> {
+    if let Err(missing) = maven::available() {
+        eprintln!("   !! SKIPPED, nothing of YARN is tested: {missing:#}");
+        return Ok(());
+    }
+    let servers = Running::start(Kind::Yarn { nodemanagers: 1 }, "yarn-of-tests")?;
+    let mut tests = release("test", &["heddle-yarn".to_owned()]);
+    check(tests.args(["--test", "servers"]).env("HEDDLE_TEST_YARN", servers.conf()))?;
+    servers.stop()
 }
 
 fn release(command: &str, packages: &[String]) -> Command {

@@ -1,8 +1,9 @@
-//! What must hold for any bytes that a guest hands over. Each target takes an
+//! What must hold for any bytes that a guest or another server hands over. Each target takes an
 //! input of any content and panics where the host would be wrong; it knows
 //! nothing of how inputs are made, so that another fuzzer can drive it too.
 
 pub mod batch;
+pub mod hadoop;
 pub mod state;
 
 /// A decoder under test.
@@ -15,7 +16,8 @@ pub struct Target {
     pub run: fn(&[u8]) -> String,
 }
 
-pub const TARGETS: [Target; 2] = [
+pub const TARGETS: [Target; 3] = [
     Target { name: "batch", seeds: batch::seeds, run: batch::run },
+    Target { name: "hadoop", seeds: hadoop::seeds, run: hadoop::run },
     Target { name: "state", seeds: state::seeds, run: state::run },
 ];

@@ -8,7 +8,7 @@ use std::path::Path;
 
 /// What each NodeManager has to give.
 const NODE_MEMORY_MIB: u32 = 8192;
-const NODE_VCORES: u32 = 8;
+const NODE_VCORES: u32 = 32;
 
 const LOG: &str = "\
 log4j.rootLogger=INFO,console

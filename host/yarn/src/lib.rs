@@ -1,0 +1,15 @@
+//! YARN, without a JVM: Hadoop's remote calls, its configuration, and the
+//! services of a ResourceManager and its nodes. The only crate that knows
+//! Hadoop; it knows nothing of jobs.
+
+pub mod applications;
+pub mod configuration;
+pub mod id;
+pub mod launch;
+pub mod masters;
+mod messages;
+pub mod nodes;
+pub mod rpc;
+pub mod token;
+pub mod types;
+pub mod user;

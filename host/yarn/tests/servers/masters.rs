@@ -1,0 +1,147 @@
+//! What an application master asks of the ResourceManager and of a node, with
+//! the tokens that they hand out.
+
+use crate::{applications, configuration, report, script, until};
+use heddle_yarn::applications::Applications;
+use heddle_yarn::configuration::{Configuration, Service};
+use heddle_yarn::id::{ApplicationId, ContainerId};
+use heddle_yarn::launch::Launch;
+use heddle_yarn::masters::{Allocated, Ask, Masters};
+use heddle_yarn::nodes::Node;
+use heddle_yarn::rpc::{Error, Options};
+use heddle_yarn::token::{self, Credentials, Token};
+use heddle_yarn::types::{ApplicationState, FinalStatus, NodeId, Resource};
+use std::collections::BTreeMap;
+use tempfile::TempDir;
+
+/// A value that a shell would change.
+const WORD: &str = "heddle & \"co\" $HOME `x` \\";
+
+/// An application whose container hands its tokens to the test and waits; the
+/// test is its master.
+struct Master {
+    id: ApplicationId,
+    folder: TempDir,
+    masters: Masters,
+    token: Token,
+    response_id: i32,
+    node_tokens: BTreeMap<NodeId, Token>,
+}
+
+impl Master {
+    async fn start(configuration: &Configuration, applications: &Applications) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().display();
+        let id = applications.new_application().await.unwrap().id;
+        let command = format!(
+            "cp ${} {place}/part && mv {place}/part {place}/tokens; \
+             while [ -d {place} -a ! -e {place}/end ]; do sleep 0.1; done",
+            token::FILE_VARIABLE
+        );
+        applications.submit(script(id, &command)).await.unwrap();
+        let file = until("the tokens", async || std::fs::read(folder.path().join("tokens")).ok()).await;
+        let token = Credentials::read(&file).unwrap().of_kind(token::AM_RM).unwrap().clone();
+        let servers = configuration.resource_managers(Service::Masters).unwrap();
+        let masters = Masters::new(servers, token.clone(), Options::default());
+        Self { id, folder, masters, token, response_id: 0, node_tokens: BTreeMap::new() }
+    }
+
+    async fn heartbeat(&mut self, asks: Vec<Ask>, releases: &[ContainerId]) -> Allocated {
+        let allocated = self.masters.allocate(self.response_id, 0.5, asks, releases).await.unwrap();
+        self.response_id = allocated.response_id;
+        self.node_tokens.extend(allocated.node_tokens.iter().cloned());
+        allocated
+    }
+
+    fn end(&self) {
+        std::fs::write(self.folder.path().join("end"), "").unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_master_gets_containers_starts_and_stops_them_and_finishes() {
+    let Some(configuration) = configuration() else { return };
+    let applications = applications(&configuration);
+    let mut master = Master::start(&configuration, &applications).await;
+    let error = master.masters.allocate(0, 0.0, Vec::new(), &[]).await.unwrap_err();
+    assert!(error.is_remote("ApplicationMasterNotRegisteredException"), "{error}");
+
+    let registered = master.masters.register("127.0.0.1", 4242, "http://127.0.0.1:4243").await.unwrap();
+    assert_eq!(registered.queue, "root.default");
+    assert!(registered.containers.is_empty());
+    let running = applications.report(master.id).await.unwrap();
+    assert_eq!(running.state, ApplicationState::Running);
+    assert_eq!((running.host.as_deref(), running.rpc_port), (Some("127.0.0.1"), Some(4242)));
+    assert_eq!(running.original_tracking_url, "http://127.0.0.1:4243");
+
+    let resource = Resource { memory_mib: 128, vcores: 1 };
+    let ask = |count| vec![Ask { priority: 1, resource, count, node_label: None }];
+    let mut containers = master.heartbeat(ask(3), &[]).await.allocated;
+    while containers.len() < 3 {
+        tokio::time::sleep(crate::POLL).await;
+        containers.extend(master.heartbeat(Vec::new(), &[]).await.allocated);
+    }
+    assert_eq!(containers.len(), 3);
+    assert!(containers.iter().all(|container| container.priority == 1 && container.resource == resource));
+
+    let nodes: Vec<Node> = containers
+        .iter()
+        .map(|container| {
+            Node::new(&container.node, master.node_tokens[&container.node].clone(), Options::default())
+        })
+        .collect();
+    let place = master.folder.path().display().to_string();
+    let launch = |command: String| Launch {
+        environment: BTreeMap::from([("WORD".to_owned(), WORD.to_owned())]),
+        commands: vec![command],
+        ..Launch::default()
+    };
+    // The first ends by itself, the second is stopped, the third never starts.
+    nodes[0].start(&containers[0], launch(format!("printenv WORD > {place}/word; exit 7"))).await.unwrap();
+    nodes[1].start(&containers[1], launch(format!("echo > {place}/up; exec sleep 600"))).await.unwrap();
+    until("a start", async || master.folder.path().join("up").exists().then_some(())).await;
+    let status = nodes[1].status(containers[1].id).await.unwrap();
+    assert!(!status.is_complete, "{status:?}");
+    nodes[1].stop(containers[1].id).await.unwrap();
+
+    let mut completed = master.heartbeat(ask(0), &[containers[2].id]).await.completed;
+    while completed.len() < 3 {
+        tokio::time::sleep(crate::POLL).await;
+        completed.extend(master.heartbeat(Vec::new(), &[]).await.completed);
+    }
+    let exits: BTreeMap<ContainerId, i32> =
+        completed.iter().map(|status| (status.id, status.exit_status)).collect();
+    assert_eq!(exits[&containers[0].id], 7, "{completed:?}");
+    // Ended by a signal; given back.
+    assert!([143, 137, -105].contains(&exits[&containers[1].id]), "{completed:?}");
+    assert_eq!(exits[&containers[2].id], -100, "{completed:?}");
+    let word = std::fs::read_to_string(master.folder.path().join("word")).unwrap();
+    assert_eq!(word.trim_end(), WORD);
+
+    let error = nodes[1].start(&containers[1], launch("true".to_owned())).await.unwrap_err();
+    assert!(error.remote().is_some(), "{error}");
+
+    let finish = async || {
+        master.masters.finish(FinalStatus::AppSucceeded, "all is well", "").await.unwrap().then_some(())
+    };
+    until("the end", finish).await;
+    master.end();
+    let end =
+        report(&applications, master.id, "the end", |report| report.state == ApplicationState::Finished)
+            .await;
+    assert_eq!(end.final_status, FinalStatus::AppSucceeded);
+    assert_eq!(end.diagnostics, "all is well");
+}
+
+#[tokio::test]
+async fn a_token_with_another_password_is_refused() {
+    let Some(configuration) = configuration() else { return };
+    let applications = applications(&configuration);
+    let master = Master::start(&configuration, &applications).await;
+    let forged = Token::new(master.token.identifier().to_vec(), vec![7; 20], token::AM_RM, "");
+    let servers = configuration.resource_managers(Service::Masters).unwrap();
+    let error = Masters::new(servers, forged, Options::default()).register("h", 1, "").await.unwrap_err();
+    assert!(matches!(error, Error::Credentials { .. }), "{error}");
+    master.end();
+    report(&applications, master.id, "the end", |report| report.state == ApplicationState::Failed).await;
+}
