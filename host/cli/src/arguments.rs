@@ -9,6 +9,8 @@ const AFTER_HELP: &str = "\
 Examples:
   heddle run -p 4 word-count.wasm --input logs/ --output counts/
   heddle info word-count.wasm --input logs/ --output counts/
+  heddle run -m jobmanager:6123 -d word-count.wasm --input /data/logs --output /data/counts
+  heddle list -m jobmanager:6123
   heddle config
 
 Configuration comes from conf/config.yaml, the environment (HEDDLE_CONFIG_…) and -D; \
@@ -42,10 +44,10 @@ pub enum Command {
         after_help = "Examples:\n  heddle completions bash > ~/.local/share/bash-completion/completions/heddle\n  heddle completions zsh > ~/.zfunc/_heddle"
     )]
     Completions { shell: clap_complete::Shell },
-    /// List the jobs of a cluster (served by a later version)
-    List(Anything),
-    /// Cancel a job of a cluster (served by a later version)
-    Cancel(Anything),
+    /// List the jobs of a cluster
+    List(ListArguments),
+    /// Cancel a job of a cluster
+    Cancel(CancelArguments),
     /// Stop a job with a savepoint (served by a later version)
     Stop(Anything),
     /// Take a savepoint of a job (served by a later version)
@@ -83,16 +85,87 @@ pub struct ConfigurationArguments {
     pub target: Option<String>,
 }
 
+/// Which cluster a command talks to.
+#[derive(Debug, Default, Args)]
+pub struct ClusterArguments {
+    /// Address of the JobManager; without it what the configuration says
+    #[arg(short = 'm', long = "jobmanager", value_name = "HOST:PORT")]
+    pub jobmanager: Option<String>,
+
+    /// Set a configuration key for this command only
+    #[arg(short = 'D', value_name = "KEY=VALUE")]
+    pub dynamic: Vec<String>,
+
+    /// Log to standard error; twice for more
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+const LIST_HELP: &str = "\
+Examples:
+  heddle list
+  heddle list -m jobmanager:6123 -a
+  heddle list -r --json | jq -r .[].id
+
+Without -r, -s or -a: the jobs that have not ended. Times are in UTC.";
+
+#[derive(Debug, Args)]
+#[command(after_help = LIST_HELP)]
+pub struct ListArguments {
+    #[command(flatten)]
+    pub cluster: ClusterArguments,
+
+    /// Only jobs that run or restart
+    #[arg(short, long)]
+    pub running: bool,
+
+    /// Only jobs that have not begun to run
+    #[arg(short, long)]
+    pub scheduled: bool,
+
+    /// Also jobs that have ended, as long as the cluster remembers them
+    #[arg(short, long, conflicts_with_all = ["running", "scheduled"])]
+    pub all: bool,
+
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+const CANCEL_HELP: &str = "\
+Examples:
+  heddle cancel 5f3a0c1e9b7d4a62b8c0d1e2f3a4b5c6
+  heddle cancel -m jobmanager:6123 5f3a0c1e9b7d4a62b8c0d1e2f3a4b5c6
+
+Waits until the job has ended; nothing of its unpublished output is left. Ctrl-C stops waiting, not the
+cancellation.";
+
+#[derive(Debug, Args)]
+#[command(after_help = CANCEL_HELP)]
+pub struct CancelArguments {
+    #[command(flatten)]
+    pub cluster: ClusterArguments,
+
+    /// The job's id, as `heddle list` shows it
+    #[arg(value_name = "JOB ID")]
+    pub job: String,
+}
+
 const RUN_HELP: &str = "\
 Examples:
   heddle run word-count.wasm --input README.md --output /tmp/words
+  heddle run -m jobmanager:6123 -d word-count.wasm --input /data/logs --output /data/counts
   heddle run -p 8 -Dexecution.runtime-mode=BATCH word-count.wasm --input logs/ --output counts/
   heddle run -q -Drestart-strategy.type=fixed-delay job.wasm | sort
 
 Ctrl-C cancels the job; nothing of its output is published. A second Ctrl-C ends at once.
 Lines of print and collect sinks go to standard output, everything else to standard error:
 progress, and what operators print or log as warnings (-q: nothing of it; -v: the whole log;
--D env.log.dir=FOLDER: the whole log in a file).";
+-D env.log.dir=FOLDER: the whole log in a file).
+
+With -m, or -t remote, the job runs on a cluster: paths of its input and output are those of the
+TaskExecutors' machines, and print sinks and operators write where the TaskExecutors do. With -d the
+command ends once the cluster has taken the job; lines of its collect sinks are then dropped.";
 
 #[derive(Debug, Args)]
 #[command(
@@ -103,7 +176,7 @@ pub struct RunArguments {
     #[command(flatten)]
     pub configuration: ConfigurationArguments,
 
-    /// Do not wait for the end of the job
+    /// Do not wait for the end of the job (on a cluster that outlives this command)
     #[arg(short, long)]
     pub detached: bool,
 
@@ -115,8 +188,8 @@ pub struct RunArguments {
     #[arg(short = 'n', long = "allowNonRestoredState")]
     pub allow_non_restored_state: bool,
 
-    /// Address of the JobManager to submit to
-    #[arg(short = 'm', long = "jobmanager", value_name = "ADDRESS")]
+    /// Address of the JobManager to submit to; means -t remote
+    #[arg(short = 'm', long = "jobmanager", value_name = "HOST:PORT")]
     pub jobmanager: Option<String>,
 
     /// Show results and errors only

@@ -10,8 +10,18 @@ use std::process::ExitCode;
 
 /// The effective configuration of a command.
 pub fn load(arguments: &ConfigurationArguments) -> Result<Configuration, Failure> {
+    load_with(arguments, Vec::new())
+}
+
+/// The same with further options of the command line: key, value and the
+/// option's name.
+pub fn load_with(
+    arguments: &ConfigurationArguments,
+    further: Vec<(&'static str, String, &'static str)>,
+) -> Result<Configuration, Failure> {
     let mut sources = Sources::of_process()?;
     sources.dynamic.clone_from(&arguments.dynamic);
+    sources.command_line = further;
     let options = [
         (o::PARALLELISM_DEFAULT.key(), &arguments.parallelism, "-p"),
         (o::EXECUTION_TARGET.key(), &arguments.target, "-t"),

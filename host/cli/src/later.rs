@@ -7,11 +7,10 @@ fn not_yet(message: String) -> Failure {
     Failure::new(ErrorCode::ConfigurationInvalid, message)
 }
 
-/// A command that talks to a cluster that outlives it.
-pub fn needs_cluster(command: &str, what: &str) -> Result<ExitCode, Failure> {
+/// A command that needs savepoints.
+pub fn savepoints(command: &str) -> Result<ExitCode, Failure> {
     Err(not_yet(format!(
-        "`heddle {command}` {what} a cluster that outlives the command; this version runs embedded clusters \
-         only, with `heddle run`"
+        "`heddle {command}` needs savepoints, which this version does not have; `heddle cancel` ends a job"
     )))
 }
 

@@ -5,16 +5,22 @@
 //! the client's matter.
 
 mod arguments;
+mod cancel_command;
+mod cluster;
 mod config_command;
+mod follow;
 mod guest_lines;
 mod info_command;
 mod later;
+mod list_command;
 mod logging;
 mod progress;
 mod report;
 mod run_command;
 mod screen;
+mod signals;
 mod summary;
+mod utc;
 
 use arguments::{Arguments, Command};
 use clap::{CommandFactory, Parser};
@@ -40,10 +46,10 @@ fn main() -> ExitCode {
             clap_complete::generate(shell, &mut Arguments::command(), "heddle", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)
         }
-        Command::List(_) => later::needs_cluster("list", "lists the jobs of"),
-        Command::Cancel(_) => later::needs_cluster("cancel", "cancels a job of"),
-        Command::Stop(_) => later::needs_cluster("stop", "stops a job with a savepoint on"),
-        Command::Savepoint(_) => later::needs_cluster("savepoint", "takes a savepoint of a job on"),
+        Command::List(list) => list_command::run(&list),
+        Command::Cancel(cancel) => cancel_command::run(&cancel),
+        Command::Stop(_) => later::savepoints("stop"),
+        Command::Savepoint(_) => later::savepoints("savepoint"),
         Command::Jobmanager(_) => later::role("jobmanager"),
         Command::Taskexecutor(_) => later::role("taskexecutor"),
         Command::Cluster(_) => later::role("cluster"),

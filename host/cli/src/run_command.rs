@@ -1,31 +1,22 @@
-//! `heddle run`: submits a job, follows it to its end, tells its result.
+//! `heddle run`: submits a job; what is behind it is shown by `follow`.
 
 use crate::arguments::RunArguments;
+use crate::follow::{Ended, Submitted, finish, follow};
 use crate::guest_lines::GuestLines;
-use crate::progress::Progress;
 use crate::screen::{Screen, Style};
-use crate::{config_command, later, logging, summary};
-use heddle_client::{Job, JobRequest, LocalExecutor, RunningJob, Sandbox, check_target};
-use heddle_connectors::Console as _;
-use heddle_model::config::{Configuration, options as o};
+use crate::signals::Signals;
+use crate::{cluster, config_command, later, logging};
+use heddle_client::{Executor, Job, JobRequest, RunningJob, Sandbox, check_target};
+use heddle_model::config::value::Target;
+use heddle_model::config::{Configuration, Origin, options as o};
 use heddle_model::failure::{ErrorCode, Failure};
-use heddle_model::job_status::JobStatus;
-use heddle_rpc::{JobDetails, JobResult};
+use heddle_model::id::JobId;
 use std::ffi::OsString;
-use std::path::Path;
+use std::io::Write as _;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tokio::signal::unix::{Signal, SignalKind, signal};
-
-/// How often the live line is drawn anew.
-const LIVE_INTERVAL: Duration = Duration::from_millis(250);
-/// How often a plain line is written.
-const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
-
-/// What a shell reports for a process that SIGINT or SIGTERM ended.
-const EXIT_INTERRUPTED: u8 = 130;
-const EXIT_TERMINATED: u8 = 143;
+use std::time::SystemTime;
 
 /// Runs a future on this thread; what computes has threads of its own.
 pub fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
@@ -50,29 +41,44 @@ pub fn job_request(job: &[OsString]) -> Result<JobRequest, Failure> {
     Ok(JobRequest { component: job.first().cloned().unwrap_or_default().into(), arguments })
 }
 
-fn check_options(arguments: &RunArguments, configuration: &Configuration) -> Result<(), Failure> {
+/// The configuration, with what `-m` says, if this version can do what is asked.
+fn configuration_of(arguments: &RunArguments) -> Result<Configuration, Failure> {
+    let mut further = cluster::options_of(arguments.jobmanager.as_deref())?;
+    if arguments.jobmanager.is_some() && arguments.configuration.target.is_none() {
+        further.push((o::EXECUTION_TARGET.key(), Target::Remote.word().to_owned(), "-m"));
+    }
+    let configuration = config_command::load_with(&arguments.configuration, further)?;
     if arguments.from_savepoint.is_some() {
         return Err(later::option("-s", "savepoints"));
     }
     if arguments.allow_non_restored_state {
         return Err(later::option("-n", "savepoints"));
     }
-    if let Some(address) = &arguments.jobmanager {
-        return Err(later::option("-m", &format!("a cluster at {address} that is reached over a network")));
+    check_target(&configuration)?;
+    let local = configuration.get(&o::EXECUTION_TARGET) == Target::Local;
+    let needs_cluster = |what: &str| {
+        let message = format!(
+            "{what} needs a cluster that outlives this command, and the target is `local` (from {}); give -m \
+             HOST:PORT or -t remote",
+            configuration.origin(&o::EXECUTION_TARGET)
+        );
+        Err(Failure::new(ErrorCode::ConfigurationInvalid, message))
+    };
+    if local && arguments.jobmanager.is_some() {
+        return needs_cluster("-m");
     }
-    check_target(configuration)?;
-    let attached = configuration.get(&o::EXECUTION_ATTACHED) && !arguments.detached;
-    if !attached {
-        let what = if arguments.detached { "-d" } else { "execution.attached: false" };
-        return Err(later::option(what, "a cluster that outlives this command"));
+    if local && arguments.detached {
+        return needs_cluster("-d");
     }
-    Ok(())
+    if local && !configuration.get(&o::EXECUTION_ATTACHED) {
+        return needs_cluster("execution.attached: false");
+    }
+    Ok(configuration)
 }
 
 pub fn run(arguments: &RunArguments) -> Result<ExitCode, Failure> {
     let started = SystemTime::now();
-    let configuration = config_command::load(&arguments.configuration)?;
-    check_options(arguments, &configuration)?;
+    let configuration = configuration_of(arguments)?;
     let request = job_request(&arguments.job)?;
     // Log lines and a line that is drawn anew do not go together.
     let style = match Style::detect(arguments.quiet) {
@@ -82,164 +88,125 @@ pub fn run(arguments: &RunArguments) -> Result<ExitCode, Failure> {
     let screen = Arc::new(Screen::new(style));
     let guests = GuestLines::new(Arc::clone(&screen));
     logging::start(&configuration, "run", arguments.verbose, Some(&guests).filter(|_| !arguments.quiet))?;
+    let attached = configuration.get(&o::EXECUTION_ATTACHED) && !arguments.detached;
     let ended = block_on(async {
         let mut signals = Signals::listen()?;
-        let submitted = tokio::select! {
-            submitted = submit(&request, &configuration, &screen) => submitted?,
+        let prepared = tokio::select! {
+            prepared = prepare(&request, &configuration, attached, &screen) => prepared?,
             code = signals.next() => return Ok(Ended::Interrupted(code)),
         };
-        follow(submitted, &screen, &mut signals, started).await
+        let Some((submitted, interrupted)) = submit(prepared, &screen, &mut signals).await? else {
+            return Ok(Ended::Interrupted(signals.last()));
+        };
+        if attached || interrupted.is_some() {
+            return follow(submitted, &screen, &mut signals, started, interrupted).await;
+        }
+        Ok(Ended::Detached(submitted.job.id()))
     });
     screen.end();
     guests.finish();
     match ended? {
         Ended::Interrupted(code) => Ok(ExitCode::from(code)),
         Ended::ByItself(ended) => finish(&ended, &screen, arguments.report.as_deref()),
+        Ended::Detached(job_id) => {
+            tell_detached(job_id, &configuration, &screen);
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 
-struct Submitted {
-    name: String,
-    executor: LocalExecutor,
-    job: RunningJob,
+/// A job, and the cluster that is to run it.
+struct Prepared {
+    job: Job,
+    executor: Executor,
 }
 
-/// How an attached run ended.
-enum Ended {
-    ByItself(Box<EndedJob>),
-    /// By a signal; the job, if there was one, is cancelled. The exit code.
-    Interrupted(u8),
-}
-
-struct EndedJob {
-    name: String,
-    result: JobResult,
-    /// Its last numbers.
-    details: Option<JobDetails>,
-    /// From the start of the program to the submission.
-    startup: Duration,
-}
-
-async fn submit(
+async fn prepare(
     request: &JobRequest,
     configuration: &Configuration,
+    attached: bool,
     screen: &Arc<Screen>,
-) -> Result<Submitted, Failure> {
+) -> Result<Prepared, Failure> {
     let sandbox = Sandbox::open(configuration)?;
-    let job = Job::prepare(request, configuration, &sandbox).await?;
-    let name = job.graph.name.clone();
-    let console = Arc::clone(screen);
-    let executor = LocalExecutor::start(&job.configuration, &sandbox, console)?;
-    let job = executor.submit(job).await?;
-    screen.note(&format!("Job `{name}` has been submitted with JobID {}", job.id()));
-    Ok(Submitted { name, executor, job })
+    let mut job = Job::prepare(request, configuration, &sandbox).await?;
+    if !attached {
+        let dropped = job.drop_collected();
+        if !dropped.is_empty() {
+            screen.note(&format!(
+                "nobody waits for this job: lines of its `collect` sinks are dropped ({}); run it without -d \
+                 to see them",
+                dropped.join(", ")
+            ));
+        }
+    }
+    if job.configuration.get(&o::EXECUTION_TARGET) == Target::Remote && job.prints() {
+        screen.note(
+            "lines of this job's `print` sinks go to the standard output of TaskExecutors (*.out in their log \
+             folder)",
+        );
+    }
+    let console = Arc::<Screen>::clone(screen);
+    let executor = Executor::start(&job.configuration, &sandbox, console, Arc::<Screen>::clone(screen))?;
+    Ok(Prepared { job, executor })
 }
 
-/// Waits for the end of the job, showing what it does.
-async fn follow(
-    submitted: Submitted,
+/// Submits the job. A signal meanwhile does not end the submission: the cluster
+/// may have taken the job, which is then to be cancelled. Nothing after a
+/// second signal.
+async fn submit(
+    prepared: Prepared,
     screen: &Screen,
     signals: &mut Signals,
-    started: SystemTime,
-) -> Result<Ended, Failure> {
-    let Submitted { name, mut executor, job } = submitted;
-    let began = Instant::now();
-    let mut progress = Progress::default();
+) -> Result<Option<(Submitted, Option<u8>)>, Failure> {
+    let Prepared { job, mut executor } = prepared;
+    let name = job.graph.name.clone();
     let mut interrupted = None;
-    let interval = if screen.style() == Style::Live { LIVE_INTERVAL } else { PLAIN_INTERVAL };
-    let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + interval, interval);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-    let result = {
-        let mut result = std::pin::pin!(job.result());
+    let client = executor.client().clone();
+    let submitted: Result<RunningJob, Failure> = {
+        let mut submitting = pin!(client.submit(job));
         loop {
             tokio::select! {
-                result = &mut result => break result,
+                submitted = &mut submitting => break submitted,
                 failure = executor.failed() => break Err(failure),
-                _ = ticks.tick(), if screen.style() != Style::None => {
-                    if let Ok(details) = job.details().await {
-                        screen.progress(&progress.line(&details, began.elapsed()));
-                    }
-                }
                 code = signals.next() => {
-                    if interrupted.is_some() {
-                        screen.end();
-                        std::process::exit(i32::from(code));
+                    if interrupted.replace(code).is_some() {
+                        return Ok(None);
                     }
-                    interrupted = Some(code);
-                    screen.note("cancelling the job; once more to end at once");
-                    if let Err(failure) = job.cancel().await {
-                        tracing::debug!(error = %failure, "the job could not be cancelled");
-                    }
+                    screen.note("cancelling the job once it is submitted; once more to end at once");
                 }
             }
         }
     };
-    screen.end();
-    let details = job.details().await.ok();
-    executor.shut_down().await;
-    let submitted_at = details
-        .as_ref()
-        .map_or(started, |details| UNIX_EPOCH + Duration::from_millis(details.overview.start_time_ms));
-    let startup = submitted_at.duration_since(started).unwrap_or_default();
-    match (result, interrupted) {
-        // It may have finished before it heard of the cancellation.
-        (Ok(result), Some(code)) if result.status != JobStatus::Finished => {
-            screen.note(&format!("Job `{name}` ({}) {}", result.job_id, result.status));
-            Ok(Ended::Interrupted(code))
+    match submitted {
+        Ok(job) => {
+            screen.note(&format!("Job `{name}` has been submitted with JobID {}", job.id()));
+            Ok(Some((Submitted { name, executor, job }, interrupted)))
         }
-        (Err(_), Some(code)) => Ok(Ended::Interrupted(code)),
-        (result, _) => Ok(Ended::ByItself(Box::new(EndedJob { name, result: result?, details, startup }))),
+        Err(failure) => {
+            executor.shut_down().await;
+            match interrupted {
+                Some(_) => Ok(None),
+                None => Err(failure),
+            }
+        }
     }
 }
 
-/// Tells the result.
-fn finish(ended: &EndedJob, screen: &Screen, report: Option<&Path>) -> Result<ExitCode, Failure> {
-    let EndedJob { name, result, details, startup } = ended;
-    let details = details.as_ref();
-    if let Some(file) = report {
-        write_report(file, &summary::report(name, result, details, *startup))?;
-    }
-    if result.status != JobStatus::Finished {
-        let failure = result.failure.clone().unwrap_or_else(|| {
-            Failure::new(ErrorCode::Internal, format!("job `{name}` ended as {}", result.status))
-        });
-        return Err(failure);
-    }
+/// The id, for a script, and how to follow and to stop the job, for people.
+fn tell_detached(job_id: JobId, configuration: &Configuration, screen: &Screen) {
     // The reader may have gone away.
-    let _ = screen.write(&summary::collected(result));
-    screen.note(summary::text(name, result, details, *startup).trim_end());
-    Ok(ExitCode::SUCCESS)
-}
-
-fn write_report(file: &Path, report: &serde_json::Value) -> Result<(), Failure> {
-    let text = serde_json::to_string_pretty(report).unwrap_or_default();
-    std::fs::write(file, text + "\n").map_err(|error| {
-        let message = format!("the report cannot be written to {}: {error}", file.display());
-        Failure::new(ErrorCode::ConnectorIo, message)
-    })
-}
-
-/// SIGINT and SIGTERM.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn listen() -> Result<Self, Failure> {
-        let listen = |kind| {
-            signal(kind).map_err(|error| {
-                Failure::new(ErrorCode::Internal, format!("cannot listen for signals: {error}"))
-            })
-        };
-        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
-    }
-
-    /// The exit code for the next signal.
-    async fn next(&mut self) -> u8 {
-        tokio::select! {
-            _ = self.interrupt.recv() => EXIT_INTERRUPTED,
-            _ = self.terminate.recv() => EXIT_TERMINATED,
-        }
-    }
+    let _ = writeln!(std::io::stdout(), "{job_id}");
+    let by_option = |key: &str, origin: Origin| match origin {
+        Origin::CommandLine(option) if option == "-m" => Some(key.to_owned()),
+        _ => None,
+    };
+    let host = configuration.get(&o::JOB_MANAGER_RPC_ADDRESS);
+    let m =
+        by_option(&host, configuration.origin(&o::JOB_MANAGER_RPC_ADDRESS)).map_or(String::new(), |host| {
+            let port = configuration.get(&o::JOB_MANAGER_RPC_PORT);
+            format!("-m {host}:{port} ")
+        });
+    screen.note(&format!(
+        "  to follow it:  heddle info {m}{job_id}\n  to stop it:    heddle cancel {m}{job_id}"
+    ));
 }

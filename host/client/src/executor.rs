@@ -1,13 +1,11 @@
-//! Runs a job on the target that the configuration names, and follows it.
+//! The cluster that the configuration's target names: one of its own within
+//! this process, or one on a network.
 
-use crate::{EmbeddedCluster, Job, Sandbox, from_rpc, internal};
+use crate::{ClusterClient, Connection, EmbeddedCluster, Sandbox};
 use heddle_connectors::Console;
 use heddle_model::config::value::Target;
 use heddle_model::config::{Configuration, options as o};
 use heddle_model::failure::{ErrorCode, Failure};
-use heddle_model::id::JobId;
-use heddle_rpc::{DispatcherGateway, JobDetails, JobResult};
-use heddle_wasm::Component;
 use std::sync::Arc;
 
 /// Whether this build serves the configured target.
@@ -16,84 +14,62 @@ use std::sync::Arc;
 /// H1201 with what does work.
 pub fn check_target(configuration: &Configuration) -> Result<(), Failure> {
     match configuration.get(&o::EXECUTION_TARGET) {
-        Target::Local => Ok(()),
+        Target::Local | Target::Remote => Ok(()),
         target => Err(Failure::new(
             ErrorCode::ConfigurationInvalid,
             format!(
-                "target `{target}` (from {}) is not served by this version; only `local` is",
+                "target `{target}` (from {}) is not served by this version; `local` and `remote` are",
                 configuration.origin(&o::EXECUTION_TARGET)
             ),
         )),
     }
 }
 
-/// Runs jobs in a cluster of its own, within this process.
-pub struct LocalExecutor {
-    cluster: EmbeddedCluster,
+/// A cluster to run jobs on.
+pub struct Executor {
+    client: ClusterClient,
+    /// The cluster, if it is this process's own.
+    own: Option<EmbeddedCluster>,
 }
 
-impl LocalExecutor {
-    /// See [`EmbeddedCluster::start`].
+impl Executor {
+    /// Starts a cluster in this process, or makes a client of the one on a
+    /// network. What `print` writes in this process goes to the console;
+    /// `connection` hears of a network.
+    ///
+    /// # Errors
+    /// As [`EmbeddedCluster::start`] and [`ClusterClient::remote`].
     pub fn start(
         configuration: &Configuration,
         sandbox: &Sandbox,
         console: Arc<dyn Console>,
+        connection: Arc<dyn Connection>,
     ) -> Result<Self, Failure> {
-        Ok(Self { cluster: EmbeddedCluster::start(configuration, sandbox, console)? })
-    }
-
-    /// Uploads the component and submits the job.
-    ///
-    /// # Errors
-    /// H3101, H32xx, or what the dispatcher finds wrong with the graph.
-    pub async fn submit(&self, job: Job) -> Result<RunningJob, Failure> {
-        let dispatcher = self.cluster.dispatcher();
-        let (graph, content, component) = job.into_submission()?;
-        let expected = graph.component;
-        let key = dispatcher.put_blob(content.into()).await.map_err(from_rpc)?;
-        if key != expected {
-            return Err(internal(format!("the blob server stored {expected} as {key}")));
+        check_target(configuration)?;
+        if configuration.get(&o::EXECUTION_TARGET) == Target::Remote {
+            return Ok(Self { client: ClusterClient::remote(configuration, connection)?, own: None });
         }
-        let job_id = dispatcher.submit_job(graph).await.map_err(from_rpc)?;
-        Ok(RunningJob { job_id, dispatcher, _component: component })
+        let cluster = EmbeddedCluster::start(configuration, sandbox, console)?;
+        Ok(Self { client: ClusterClient::new(cluster.dispatcher()), own: Some(cluster) })
     }
 
-    /// Waits until the cluster ends by itself, and tells why.
+    pub fn client(&self) -> &ClusterClient {
+        &self.client
+    }
+
+    /// Waits until the cluster of this process ends by itself, and tells why.
+    /// Cancel-safe.
     pub async fn failed(&mut self) -> Failure {
-        self.cluster.failed().await
+        match &mut self.own {
+            Some(cluster) => cluster.failed().await,
+            None => std::future::pending().await,
+        }
     }
 
+    /// Stops the cluster, if it is this process's own.
     pub async fn shut_down(self) {
-        self.cluster.shut_down().await;
-    }
-}
-
-/// A job that was submitted. Cheap to clone.
-#[derive(Clone)]
-pub struct RunningJob {
-    job_id: JobId,
-    dispatcher: Arc<dyn DispatcherGateway>,
-    /// The compiled code stays mapped, whether a task has it yet or not.
-    _component: Component,
-}
-
-impl RunningJob {
-    pub fn id(&self) -> JobId {
-        self.job_id
-    }
-
-    /// As it stands now.
-    pub async fn details(&self) -> Result<JobDetails, Failure> {
-        self.dispatcher.request_job(self.job_id).await.map_err(from_rpc)
-    }
-
-    /// Waits for its end.
-    pub async fn result(&self) -> Result<JobResult, Failure> {
-        self.dispatcher.request_job_result(self.job_id).await.map_err(from_rpc)
-    }
-
-    /// Asks for its cancellation; [`result`](Self::result) tells when it is done.
-    pub async fn cancel(&self) -> Result<(), Failure> {
-        self.dispatcher.cancel_job(self.job_id).await.map_err(from_rpc)
+        if let Some(cluster) = self.own {
+            cluster.shut_down().await;
+        }
     }
 }

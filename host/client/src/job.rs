@@ -8,7 +8,7 @@ use heddle_model::failure::{ErrorCode, Failure};
 use heddle_model::id::{BlobKey, JobId};
 use heddle_model::job_graph::{ExecutionConfig, JobGraph};
 use heddle_model::memory::TaskExecutorProcessSpec;
-use heddle_model::plan::{JobPlan, Program};
+use heddle_model::plan::{ConnectorSpec, JobPlan, Program};
 use heddle_model::stream_graph::{GraphSettings, OperatorKind, StreamGraph};
 use heddle_wasm::{CancelFlag, Component, InstanceLimits, MemoryBudget};
 use std::path::{Path, PathBuf};
@@ -163,6 +163,30 @@ fn read_component(path: &Path, configuration: &Configuration) -> Result<Bytes, F
 }
 
 impl Job {
+    fn sinks(&mut self, connector: &'static str) -> impl Iterator<Item = &mut ConnectorSpec> {
+        let operators = self.graph.vertices.iter_mut().flat_map(|vertex| &mut vertex.operators);
+        operators.filter_map(move |operator| match &mut operator.kind {
+            OperatorKind::ConnectorSink(spec) if spec.name == connector => Some(spec),
+            _ => None,
+        })
+    }
+
+    /// Whether it has sinks that write to the console of their process.
+    pub fn prints(&mut self) -> bool {
+        self.sinks("print").next().is_some()
+    }
+
+    /// Nobody will wait for its result: what `collect` sinks would gather for
+    /// it is dropped. Gives their names.
+    pub fn drop_collected(&mut self) -> Vec<String> {
+        let drop = |spec: &mut ConnectorSpec| {
+            spec.options.retain(|(key, _)| key != heddle_connectors::DISCARD);
+            spec.options.push((heddle_connectors::DISCARD.to_owned(), "true".to_owned()));
+            spec.option("name").unwrap_or(&spec.name).to_owned()
+        };
+        self.sinks("collect").map(drop).collect()
+    }
+
     /// Its parts for a submission.
     pub(crate) fn into_submission(self) -> Result<(JobGraph, Bytes, Component), Failure> {
         if BlobKey::of(&self.component) != self.graph.component {

@@ -1,19 +1,25 @@
 //! The client: loads configuration, makes a job of a component, submits it to
-//! a cluster (its own, embedded one by default) and follows it to its end.
+//! a cluster (its own, embedded one by default, or one on a network) and follows
+//! it to its end.
 //!
 //! It prints nothing: what a user sees is the command line's matter.
 
+mod cluster_client;
 pub mod configuration;
 mod embedded_cluster;
 mod embedded_driver;
 mod executor;
 mod job;
+mod job_managers;
+mod leading_dispatcher;
 mod sandbox;
 
+pub use cluster_client::{ClusterClient, RunningJob};
 pub use embedded_cluster::EmbeddedCluster;
 pub use embedded_driver::{Exchange, Networks};
-pub use executor::{LocalExecutor, RunningJob, check_target};
+pub use executor::{Executor, check_target};
 pub use job::{Job, JobRequest};
+pub use leading_dispatcher::Connection;
 pub use sandbox::Sandbox;
 
 use heddle_model::failure::{ErrorCode, Failure};
@@ -25,8 +31,10 @@ fn internal(message: impl Into<String>) -> Failure {
 
 /// What a call to a role failed with, as the user reads it.
 fn from_rpc(error: heddle_rpc::Error) -> Failure {
-    match error {
-        heddle_rpc::Error::Failure(failure) => failure,
-        other => internal(other.to_string()),
-    }
+    let code = match error {
+        heddle_rpc::Error::Failure(failure) => return failure,
+        heddle_rpc::Error::Unreachable { .. } => ErrorCode::Unreachable,
+        heddle_rpc::Error::Fenced { .. } => ErrorCode::Fenced,
+    };
+    Failure::new(code, error.to_string())
 }

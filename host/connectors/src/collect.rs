@@ -11,6 +11,9 @@ use heddle_model::task::Committable;
 /// memory and cross the control plane.
 const MAX_COLLECTED: usize = 16 * 1024 * 1024;
 
+/// The option with which nothing is gathered: nobody waits for the result.
+pub const DISCARD: &str = "discard";
+
 /// The name under which a sink without the option gathers.
 const DEFAULT_NAME: &str = "collect";
 
@@ -29,14 +32,23 @@ pub(crate) struct CollectWriter {
     name: String,
     lines: Vec<String>,
     bytes: usize,
+    discard: bool,
 }
 
 impl CollectWriter {
     pub(crate) fn new(spec: &ConnectorSpec) -> Self {
-        Self { name: name(spec).to_owned(), lines: Vec::new(), bytes: 0 }
+        Self {
+            name: name(spec).to_owned(),
+            lines: Vec::new(),
+            bytes: 0,
+            discard: spec.option(DISCARD) == Some("true"),
+        }
     }
 
     pub(crate) fn write(&mut self, batch: &[u8]) -> Result<(), Failure> {
+        if self.discard {
+            return Ok(());
+        }
         for line in batch_lines::lines(batch)? {
             // A line costs its place in the list too, even an empty one.
             self.bytes += line.len() + size_of::<String>();
@@ -55,6 +67,9 @@ impl CollectWriter {
 
 /// The lines of all subtasks, in the order of subtasks.
 pub(crate) fn publish(sink: &ConnectorSpec, committables: &[Committable]) -> Result<Published, Failure> {
+    if sink.option(DISCARD) == Some("true") {
+        return Ok(Published::default());
+    }
     let mut parts = Vec::new();
     for committable in committables {
         if let Content::Lines { subtask, lines } = Content::read(committable)? {

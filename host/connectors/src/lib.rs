@@ -16,6 +16,7 @@ mod sink;
 mod source;
 mod text_files;
 
+pub use collect::DISCARD;
 pub use print::Console;
 pub use registry::{check, discard_sink, enumerate_splits, prepare_sink, publish_sink};
 pub use sink::{Published, SinkWriter};

@@ -47,7 +47,10 @@ const SINKS: &[ConnectorInfo] = &[
     },
     ConnectorInfo {
         name: "collect",
-        options: &[OptionInfo { key: "name", required: false, check: anything }],
+        options: &[
+            OptionInfo { key: "name", required: false, check: anything },
+            OptionInfo { key: collect::DISCARD, required: false, check: boolean },
+        ],
     },
 ];
 

@@ -101,6 +101,8 @@ codes! {
     DuplicateJob = "H3101", User, false;
     /// No such job is known, or it has ended already.
     NoSuchJob = "H3102", User, false;
+    /// The job was cancelled.
+    JobCanceled = "H3103", User, false;
     /// Storing or fetching a blob failed.
     Blob = "H3201", External, true;
     /// A blob's content does not have its checksum.

@@ -67,7 +67,7 @@ impl BlobContent {
     }
 
     /// The same again, if it can be had again.
-    pub(crate) fn again(&self) -> Option<Self> {
+    pub fn again(&self) -> Option<Self> {
         match &self.chunks {
             Chunks::Whole(content) => {
                 let chunks = Chunks::Whole(content.clone());

@@ -68,10 +68,14 @@ options! {
     }
 
     "Where and how it runs" {
-        /// Where a job runs. `local` is a cluster inside of the process of `heddle run`.
+        /// Where a job runs. `local` is a cluster inside of the process of `heddle run`, `remote` the one of
+        /// the JobManager at `jobmanager.rpc.address`.
         EXECUTION_TARGET: Target = "execution.target", Cluster, "local";
         /// Whether `heddle run` waits for the end of the job and reports its result.
         EXECUTION_ATTACHED: bool = "execution.attached", Cluster, "true";
+        /// How long a client that has lost its JobManager looks for it, or for another one that leads, before
+        /// it gives up. One that has never reached it tries for `rpc.ask.timeout`.
+        CLIENT_TIMEOUT: Duration = "client.timeout", Cluster, "1 min";
     }
 
     "Restarts" {

@@ -1,7 +1,7 @@
 //! The cluster that `heddle run` starts, with no job.
 
 use anyhow::{Result, anyhow};
-use heddle_client::{LocalExecutor, Sandbox};
+use heddle_client::{EmbeddedCluster, Sandbox};
 use heddle_connectors::Console;
 use heddle_model::config::Configuration;
 use std::io::{self, Write};
@@ -19,8 +19,8 @@ impl Console for Stdout {
 pub async fn run() -> Result<()> {
     let configuration = Configuration::new();
     let sandbox = Sandbox::open(&configuration).map_err(|failure| anyhow!("{failure}"))?;
-    let mut executor = LocalExecutor::start(&configuration, &sandbox, Arc::new(Stdout))
+    let mut cluster = EmbeddedCluster::start(&configuration, &sandbox, Arc::new(Stdout))
         .map_err(|failure| anyhow!("{failure}"))?;
     println!("ready");
-    Err(anyhow!("{}", executor.failed().await))
+    Err(anyhow!("{}", cluster.failed().await))
 }

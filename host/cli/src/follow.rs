@@ -1,0 +1,158 @@
+//! An attached run, from the submission to the end: shows what the job does,
+//! cancels it when the user says so, tells its result.
+
+use crate::progress::Progress;
+use crate::screen::{Screen, Style};
+use crate::signals::Signals;
+use crate::summary;
+use heddle_client::{Executor, RunningJob};
+use heddle_connectors::Console as _;
+use heddle_model::failure::{ErrorCode, Failure};
+use heddle_model::id::JobId;
+use heddle_model::job_status::JobStatus;
+use heddle_rpc::{JobDetails, JobResult};
+use std::path::Path;
+use std::pin::pin;
+use std::process::ExitCode;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::task::JoinSet;
+
+/// How often the live line is drawn anew.
+const LIVE_INTERVAL: Duration = Duration::from_millis(250);
+/// How often a plain line is written.
+const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How long the last numbers of a job that ended are waited for.
+const LAST_DETAILS: Duration = Duration::from_secs(5);
+
+pub struct Submitted {
+    pub name: String,
+    pub executor: Executor,
+    pub job: RunningJob,
+}
+
+/// How a run ended.
+pub enum Ended {
+    ByItself(Box<EndedJob>),
+    /// By a signal; the job, if there was one, is cancelled. The exit code.
+    Interrupted(u8),
+    /// The job goes on.
+    Detached(JobId),
+}
+
+pub struct EndedJob {
+    name: String,
+    result: JobResult,
+    /// Its last numbers.
+    details: Option<JobDetails>,
+    /// From the start of the program to the submission.
+    startup: Duration,
+}
+
+/// Waits for the end of the job, showing what it does. With the exit code of a
+/// signal that came before, it is cancelled at once.
+pub async fn follow(
+    submitted: Submitted,
+    screen: &Screen,
+    signals: &mut Signals,
+    started: SystemTime,
+    mut interrupted: Option<u8>,
+) -> Result<Ended, Failure> {
+    let Submitted { name, mut executor, job } = submitted;
+    let mut cancellation = JoinSet::new();
+    let cancel = |cancellation: &mut JoinSet<()>| {
+        let job = job.clone();
+        cancellation.spawn(async move {
+            if let Err(failure) = job.cancel().await {
+                tracing::debug!(error = %failure, "the job could not be cancelled");
+            }
+        });
+    };
+    if interrupted.is_some() {
+        cancel(&mut cancellation);
+    }
+    let result = {
+        let mut result = pin!(job.result());
+        let mut shown = pin!(show(&job, screen));
+        loop {
+            tokio::select! {
+                result = &mut result => break result,
+                failure = executor.failed() => break Err(failure),
+                () = &mut shown => {}
+                code = signals.next() => {
+                    if interrupted.replace(code).is_some() {
+                        screen.end();
+                        std::process::exit(i32::from(code));
+                    }
+                    screen.note("cancelling the job; once more to end at once");
+                    cancel(&mut cancellation);
+                }
+            }
+        }
+    };
+    screen.end();
+    let details = tokio::time::timeout(LAST_DETAILS, job.details()).await.ok().and_then(Result::ok);
+    executor.shut_down().await;
+    let submitted_at = details
+        .as_ref()
+        .map_or(started, |details| UNIX_EPOCH + Duration::from_millis(details.overview.start_time_ms));
+    let startup = submitted_at.duration_since(started).unwrap_or_default();
+    match (result, interrupted) {
+        // It may have finished before it heard of the cancellation.
+        (Ok(result), Some(code)) if result.status != JobStatus::Finished => {
+            screen.note(&format!("Job `{name}` ({}) {}", result.job_id, result.status));
+            Ok(Ended::Interrupted(code))
+        }
+        (Err(_), Some(code)) => Ok(Ended::Interrupted(code)),
+        (result, _) => Ok(Ended::ByItself(Box::new(EndedJob { name, result: result?, details, startup }))),
+    }
+}
+
+/// Shows the progress for ever; never ends.
+async fn show(job: &RunningJob, screen: &Screen) {
+    if screen.style() == Style::None {
+        return std::future::pending().await;
+    }
+    let began = Instant::now();
+    let mut progress = Progress::default();
+    let interval = if screen.style() == Style::Live { LIVE_INTERVAL } else { PLAIN_INTERVAL };
+    let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + interval, interval);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    loop {
+        ticks.tick().await;
+        if let Ok(details) = job.details().await {
+            screen.progress(&progress.line(&details, began.elapsed()));
+        }
+    }
+}
+
+/// Tells the result.
+pub fn finish(ended: &EndedJob, screen: &Screen, report: Option<&Path>) -> Result<ExitCode, Failure> {
+    let EndedJob { name, result, details, startup } = ended;
+    let details = details.as_ref();
+    if let Some(file) = report {
+        write_report(file, &summary::report(name, result, details, *startup))?;
+    }
+    if result.status != JobStatus::Finished {
+        let without_cause = || match result.status {
+            JobStatus::Canceled => {
+                let message = format!("job `{name}` ({}) was cancelled by another client", result.job_id);
+                Failure::new(ErrorCode::JobCanceled, message)
+            }
+            status => Failure::new(ErrorCode::Internal, format!("job `{name}` ended as {status}")),
+        };
+        return Err(result.failure.clone().unwrap_or_else(without_cause));
+    }
+    // The reader may have gone away.
+    let _ = screen.write(&summary::collected(result));
+    screen.note(summary::text(name, result, details, *startup).trim_end());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn write_report(file: &Path, report: &serde_json::Value) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(report).unwrap_or_default();
+    std::fs::write(file, text + "\n").map_err(|error| {
+        let message = format!("the report cannot be written to {}: {error}", file.display());
+        Failure::new(ErrorCode::ConnectorIo, message)
+    })
+}
