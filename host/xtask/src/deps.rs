@@ -10,12 +10,13 @@ use std::collections::BTreeMap;
 const LAYERS: &[(&str, &[&str])] = &[
     ("model", &["heddle-model"]),
     ("brains", &["heddle-scheduler", "heddle-slot-manager"]),
-    ("plumbing", &["heddle-rpc", "heddle-blob", "heddle-ha", "heddle-yarn"]),
+    ("plumbing", &["heddle-rpc", "heddle-blob", "heddle-ha"]),
     ("data plane", &["heddle-wasm", "heddle-state", "heddle-exchange", "heddle-connectors"]),
     (
         "shells",
         &[
             "heddle-task",
+            "heddle-yarn",
             "heddle-task-executor",
             "heddle-job-master",
             "heddle-resource-manager",

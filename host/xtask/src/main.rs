@@ -27,7 +27,7 @@ cargo xtask COMMAND
                       measure, beside Flink where Java and Maven are there
   fuzz TARGET [--seconds N] [--seed N]
   fuzz TARGET FILE…   feed a decoder (batch, hadoop, state) with changed samples; run crashes again
-  servers up|down|status NAME [--nodemanagers N]
+  servers up|down|status NAME
                       real servers on loopback: yarn, hdfs, zookeeper, kafka
   tidy                form of the sources: headers, lengths, names
   deps                directions of dependencies between crates

@@ -16,7 +16,7 @@ use std::fs;
 use std::path::PathBuf;
 
 pub const USAGE: &str = "\
-cargo xtask servers up NAME [--nodemanagers N]   start it, wait until it is ready
+cargo xtask servers up NAME [OPTIONS]            start it, wait until it is ready
 cargo xtask servers down NAME                    end it and all that it started
 cargo xtask servers status NAME                  its processes; fails unless all are alive
 
@@ -24,23 +24,41 @@ cargo xtask servers status NAME                  its processes; fails unless all
   hdfs        NameNode, DataNode
   zookeeper   one server
   kafka       one broker
+
+Options of yarn:
+  --nodemanagers N       so many of them
+  --set KEY=VALUE        a setting of Hadoop, for all
 ";
 
 /// More NodeManagers than this are no test of one machine.
 const NODEMANAGERS_MAX: usize = 16;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
-    Yarn { nodemanagers: usize },
+    Yarn(YarnOptions),
     Hdfs,
     ZooKeeper,
     Kafka,
 }
 
+/// How YARN is set up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct YarnOptions {
+    pub nodemanagers: usize,
+    /// Keys of Hadoop and their values, for all processes and for clients.
+    pub settings: Vec<(String, String)>,
+}
+
+impl Default for YarnOptions {
+    fn default() -> Self {
+        Self { nodemanagers: 1, settings: Vec::new() }
+    }
+}
+
 impl Kind {
     fn parse(name: &str) -> Result<Self> {
         Ok(match name {
-            "yarn" => Kind::Yarn { nodemanagers: 1 },
+            "yarn" => Kind::Yarn(YarnOptions::default()),
             "hdfs" => Kind::Hdfs,
             "zookeeper" => Kind::ZooKeeper,
             "kafka" => Kind::Kafka,
@@ -48,9 +66,9 @@ impl Kind {
         })
     }
 
-    fn name(self) -> &'static str {
+    fn name(&self) -> &'static str {
         match self {
-            Kind::Yarn { .. } => "yarn",
+            Kind::Yarn(_) => "yarn",
             Kind::Hdfs => "hdfs",
             Kind::ZooKeeper => "zookeeper",
             Kind::Kafka => "kafka",
@@ -58,9 +76,9 @@ impl Kind {
     }
 
     /// The folder of its `pom.xml` below `tests/servers`.
-    fn packages(self) -> &'static str {
+    fn packages(&self) -> &'static str {
         match self {
-            Kind::Yarn { .. } | Kind::Hdfs => "hadoop",
+            Kind::Yarn(_) | Kind::Hdfs => "hadoop",
             Kind::ZooKeeper => "zookeeper",
             Kind::Kafka => "kafka",
         }
@@ -71,7 +89,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
     let (command, kind) = parse(arguments)?;
     let set = Set::new(folder().join(kind.name()));
     match command {
-        Command::Up => up(kind, &set),
+        Command::Up => up(&kind, &set),
         Command::Down => set.down(),
         Command::Status => set.status(),
     }
@@ -95,15 +113,21 @@ fn parse(arguments: &[String]) -> Result<(Command, Kind)> {
     let mut kind = Kind::parse(arguments.next().with_context(|| format!("which server?\n\n{USAGE}"))?)?;
     while let Some(argument) = arguments.next() {
         match (argument, &command, &mut kind) {
-            ("--nodemanagers", Command::Up, Kind::Yarn { nodemanagers }) => {
+            ("--set", Command::Up, Kind::Yarn(options)) => {
+                let value = arguments.next().unwrap_or_default();
+                let (key, value) =
+                    value.split_once('=').with_context(|| format!("{argument} needs KEY=VALUE"))?;
+                options.settings.push((key.to_owned(), value.to_owned()));
+            }
+            ("--nodemanagers", Command::Up, Kind::Yarn(options)) => {
                 let value = arguments.next().context("--nodemanagers needs a number")?;
-                *nodemanagers = value
+                options.nodemanagers = value
                     .parse()
                     .ok()
                     .filter(|number| (1..=NODEMANAGERS_MAX).contains(number))
                     .with_context(|| {
-                    format!("--nodemanagers is a number from 1 to {NODEMANAGERS_MAX}, got `{value}`")
-                })?;
+                        format!("--nodemanagers is a number from 1 to {NODEMANAGERS_MAX}, got `{value}`")
+                    })?;
             }
             _ => bail!("`{argument}` does not belong here\n\n{USAGE}"),
         }
@@ -124,7 +148,7 @@ impl Running {
     /// Starts one of its own, beside what was started by hand.
     pub fn start(kind: Kind, name: &str) -> Result<Self> {
         let running = Self { set: Set::new(folder().join(name)) };
-        up(kind, &running.set)?;
+        up(&kind, &running.set)?;
         Ok(running)
     }
 
@@ -147,7 +171,7 @@ impl Drop for Running {
     }
 }
 
-fn up(kind: Kind, set: &Set) -> Result<()> {
+fn up(kind: &Kind, set: &Set) -> Result<()> {
     maven::available()?;
     let lib = packages(kind)?;
     if set.is_up()? {
@@ -157,7 +181,7 @@ fn up(kind: Kind, set: &Set) -> Result<()> {
     // What an earlier start left.
     set.down()?;
     let plan = match kind {
-        Kind::Yarn { nodemanagers } => hadoop::yarn(set.folder(), &lib, nodemanagers),
+        Kind::Yarn(options) => hadoop::yarn(set.folder(), &lib, options),
         Kind::Hdfs => hadoop::hdfs(set.folder(), &lib),
         Kind::ZooKeeper => zookeeper::plan(set.folder(), &lib),
         Kind::Kafka => kafka::plan(set.folder(), &lib),
@@ -167,7 +191,7 @@ fn up(kind: Kind, set: &Set) -> Result<()> {
 }
 
 /// The folder of a server's jars, fetched unless they are there.
-fn packages(kind: Kind) -> Result<PathBuf> {
+fn packages(kind: &Kind) -> Result<PathBuf> {
     let name = kind.packages();
     let pom = workspace::root().join("tests/servers").join(name).join("pom.xml");
     let lib = folder().join("lib").join(name);
@@ -189,7 +213,7 @@ fn packages(kind: Kind) -> Result<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Command, Kind, parse};
+    use super::{Command, Kind, YarnOptions, parse};
 
     fn of(line: &str) -> anyhow::Result<(Command, Kind)> {
         parse(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
@@ -197,7 +221,9 @@ mod tests {
 
     #[test]
     fn arguments_are_read() {
-        assert_eq!(of("up yarn --nodemanagers 3").unwrap(), (Command::Up, Kind::Yarn { nodemanagers: 3 }));
+        let yarn = YarnOptions { nodemanagers: 3, settings: vec![("a".to_owned(), "b=c".to_owned())] };
+        let line = "up yarn --nodemanagers 3 --set a=b=c";
+        assert_eq!(of(line).unwrap(), (Command::Up, Kind::Yarn(yarn)));
         assert_eq!(of("down kafka").unwrap(), (Command::Down, Kind::Kafka));
     }
 
@@ -207,6 +233,7 @@ mod tests {
             ("", "up, down or status"),
             ("up", "which server"),
             ("up hbase", "no server `hbase`"),
+            ("up yarn --set a", "--set needs KEY=VALUE"),
             ("up yarn --nodemanagers 0", "from 1 to 16"),
             ("up hdfs --nodemanagers 2", "`--nodemanagers` does not belong here"),
             ("down yarn now", "`now` does not belong here"),

@@ -4,7 +4,7 @@
 //! guest: together, cargo would unite their features and build the engine of
 //! the sandbox a second time.
 
-use crate::servers::{Kind, Running};
+use crate::servers::{Kind, Running, YarnOptions};
 use crate::steps::Steps;
 use crate::workspace::{cargo, check, metadata, target};
 use crate::{deps, dist, fuzz, maven, tidy};
@@ -52,10 +52,17 @@ fn yarn() -> anyhow::Result<()> {
         eprintln!("   !! SKIPPED, nothing of YARN is tested: {missing:#}");
         return Ok(());
     }
-    let servers = Running::start(Kind::Yarn { nodemanagers: 1 }, "yarn-of-tests")?;
-    let mut tests = release("test", &["heddle-yarn".to_owned()]);
-    check(tests.args(["--test", "servers"]).env("HEDDLE_TEST_YARN", servers.conf()))?;
-    servers.stop()
+    // What protects the tokens' connections is another world with privacy.
+    let privacy = vec![("hadoop.rpc.protection".to_owned(), "privacy".to_owned())];
+    for (settings, filter) in [(Vec::new(), ""), (privacy, "masters")] {
+        let options = YarnOptions { settings, ..YarnOptions::default() };
+        let servers = Running::start(Kind::Yarn(options), "yarn-of-tests")?;
+        let mut tests = release("test", &["heddle-yarn".to_owned()]);
+        tests.args(["--test", "servers", filter]).env("HEDDLE_TEST_YARN", servers.conf());
+        check(&mut tests)?;
+        servers.stop()?;
+    }
+    Ok(())
 }
 
 fn release(command: &str, packages: &[String]) -> Command {

@@ -1,9 +1,10 @@
 //! YARN, without a JVM: Hadoop's remote calls, its configuration, and the
 //! services of a ResourceManager and its nodes. The only crate that knows
-//! Hadoop; it knows nothing of jobs.
+//! Hadoop; it knows workers and nothing of jobs.
 
 pub mod applications;
 pub mod configuration;
+pub mod driver;
 pub mod id;
 pub mod launch;
 pub mod masters;

@@ -1,5 +1,6 @@
 //! HDFS and YARN: their configuration, their processes, when they are ready.
 
+use crate::servers::YarnOptions;
 use crate::servers::ports::{free, get};
 use crate::servers::set::{Plan, Process};
 use anyhow::{Context, Result};
@@ -64,13 +65,13 @@ pub fn hdfs(folder: &Path, lib: &Path) -> Result<Plan> {
 }
 
 /// HDFS, the ResourceManager, and so many NodeManagers.
-pub fn yarn(folder: &Path, lib: &Path, nodemanagers: usize) -> Result<Plan> {
+pub fn yarn(folder: &Path, lib: &Path, options: &YarnOptions) -> Result<Plan> {
     let mut plan = hdfs(folder, lib)?;
     let [client, scheduler, tracker, admin, web] = free()?;
     let conf = folder.join("conf");
     let address = |port: u16| format!("127.0.0.1:{port}");
     let data = folder.join("data");
-    let site = settings(&[
+    let mut site = settings(&[
         ("yarn.resourcemanager.hostname", "127.0.0.1"),
         ("yarn.resourcemanager.address", &address(client)),
         ("yarn.resourcemanager.scheduler.address", &address(scheduler)),
@@ -91,6 +92,7 @@ pub fn yarn(folder: &Path, lib: &Path, nodemanagers: usize) -> Result<Plan> {
         // A full disk of the machine is not what is tested.
         ("yarn.nodemanager.disk-health-checker.max-disk-utilization-per-disk-percentage", "99"),
     ]);
+    site.extend(options.settings.iter().cloned());
     let queue = settings(&[
         ("yarn.scheduler.capacity.root.queues", "default"),
         ("yarn.scheduler.capacity.root.default.capacity", "100"),
@@ -104,7 +106,7 @@ pub fn yarn(folder: &Path, lib: &Path, nodemanagers: usize) -> Result<Plan> {
     let server = "org.apache.hadoop.yarn.server";
     let class = format!("{server}.resourcemanager.ResourceManager");
     plan.processes.push(java("resourcemanager", &conf, lib, &class, &[]));
-    for number in 1..=nodemanagers {
+    for number in 1..=options.nodemanagers {
         let [node, localizer, node_web] = free()?;
         let name = format!("nodemanager-{number}");
         let own = folder.join("conf-nodes").join(&name);
@@ -124,7 +126,7 @@ pub fn yarn(folder: &Path, lib: &Path, nodemanagers: usize) -> Result<Plan> {
         let class = format!("{server}.nodemanager.NodeManager");
         plan.processes.push(java(&name, &own, lib, &class, &[]));
     }
-    let hdfs_ready = plan.ready;
+    let (nodemanagers, hdfs_ready) = (options.nodemanagers, plan.ready);
     plan.ready = Box::new(move || {
         let metrics = get(web, "/ws/v1/cluster/metrics")?;
         Ok(has(&metrics, "activeNodes", &nodemanagers.to_string()) && hdfs_ready()?)

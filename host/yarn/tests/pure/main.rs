@@ -3,4 +3,5 @@
 
 mod client;
 mod configuration;
+mod driver;
 mod ids;

@@ -3,6 +3,7 @@
 //! `cargo xtask servers up yarn` does so by hand.
 
 mod applications;
+mod driver;
 mod masters;
 
 use heddle_yarn::applications::{Applications, Submission};

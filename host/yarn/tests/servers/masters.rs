@@ -19,17 +19,17 @@ const WORD: &str = "heddle & \"co\" $HOME `x` \\";
 
 /// An application whose container hands its tokens to the test and waits; the
 /// test is its master.
-struct Master {
-    id: ApplicationId,
-    folder: TempDir,
+pub struct Master {
+    pub id: ApplicationId,
+    pub folder: TempDir,
     masters: Masters,
-    token: Token,
+    pub token: Token,
     response_id: i32,
     node_tokens: BTreeMap<NodeId, Token>,
 }
 
 impl Master {
-    async fn start(configuration: &Configuration, applications: &Applications) -> Self {
+    pub async fn start(configuration: &Configuration, applications: &Applications) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let place = folder.path().display();
         let id = applications.new_application().await.unwrap().id;
@@ -53,7 +53,7 @@ impl Master {
         allocated
     }
 
-    fn end(&self) {
+    pub fn end(&self) {
         std::fs::write(self.folder.path().join("end"), "").unwrap();
     }
 }
