@@ -81,7 +81,8 @@ impl SlotManager {
             }
             Event::TaskExecutorGone { instance, reason, release } => {
                 if let Some(resource_id) = self.slots.resource_of(instance).cloned() {
-                    if release {
+                    // One that somebody else started may come back.
+                    if release && self.owns_workers() {
                         self.release(&resource_id, reason.clone(), &mut actions);
                     }
                     self.lose(&resource_id, &reason, &mut actions);
@@ -140,7 +141,7 @@ impl SlotManager {
         let idle = self
             .slots
             .executors()
-            .filter_map(|(_, executor)| executor.idle_since)
+            .filter_map(|(_, executor)| executor.idle_since.filter(|_| self.owns_workers()))
             .map(|since| since.saturating_add(options.idle_timeout));
         let limited = self.capacity().is_some();
         let waiting = self.requests.waiting().flat_map(|pending| {
@@ -229,7 +230,7 @@ impl SlotManager {
             return;
         }
         let offered = self.options.worker.slot;
-        let startable = self.options.max_workers != Some(0);
+        let startable = self.owns_workers();
         let anywhere = || {
             self.slots.executors().any(|(_, e)| e.slots.values().any(|s| fits(s.profile, request.profile)))
         };
@@ -302,6 +303,11 @@ impl SlotManager {
         }));
     }
 
+    /// Whether workers are started and ended from here, and not by somebody else.
+    fn owns_workers(&self) -> bool {
+        self.options.max_workers != Some(0)
+    }
+
     fn release(&mut self, resource_id: &ResourceId, reason: String, actions: &mut Vec<Action>) {
         self.workers.release(resource_id.clone());
         actions.push(Action::ReleaseWorker { resource_id: resource_id.clone(), reason });
@@ -366,7 +372,7 @@ impl SlotManager {
 
     fn start_workers(&mut self, now: Duration, actions: &mut Vec<Action>) {
         let per_worker = self.options.worker.slots as usize;
-        if now < self.workers.paused_until() || self.options.max_workers == Some(0) || per_worker == 0 {
+        if now < self.workers.paused_until() || !self.owns_workers() || per_worker == 0 {
             return;
         }
         for _ in 0..self.missing_slots().div_ceil(per_worker) {
@@ -435,6 +441,9 @@ impl SlotManager {
     }
 
     fn release_idle(&mut self, now: Duration, actions: &mut Vec<Action>) {
+        if !self.owns_workers() {
+            return;
+        }
         let timeout = self.options.idle_timeout;
         let idle: Vec<ResourceId> = self
             .slots

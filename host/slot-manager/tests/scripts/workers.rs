@@ -246,3 +246,26 @@ fn workers_that_bring_other_slots_than_asked_for_count_as_failures() {
         "#]],
     );
 }
+
+#[test]
+fn workers_that_somebody_else_starts_stay_when_idle_and_may_come_back_when_lost() {
+    check(
+        Options { max_workers: Some(0), ..options() },
+        "
+        0 report i1 w1 - -
+        100 tick
+        100 gone i1 release
+        101 report i2 w1 - -
+        101 request a j1
+        ",
+        expect![[r#"
+            0 report i1 w1 - -
+            100 tick
+            100 gone i1 release
+            101 report i2 w1 - -
+            101 request a j1
+                assign w1/0 of i2 to a of j1
+            = 1 registered, 0 coming, 1 of 2 slots free, 0 waiting
+        "#]],
+    );
+}
