@@ -37,19 +37,28 @@ impl Sources {
     }
 }
 
-/// `config.yaml` in `HEDDLE_CONF_DIR`, else in `../conf` beside the binary.
-fn config_file() -> Result<Option<PathBuf>, Failure> {
-    let folder = match std::env::var_os("HEDDLE_CONF_DIR").map(PathBuf::from) {
-        Some(folder) if folder.is_dir() => Some(folder),
+/// `HEDDLE_CONF_DIR`, else `../conf` beside the binary, if it is there.
+///
+/// # Errors
+/// H1201: `HEDDLE_CONF_DIR` names no folder.
+pub fn configuration_folder() -> Result<Option<PathBuf>, Failure> {
+    match std::env::var_os("HEDDLE_CONF_DIR").map(PathBuf::from) {
+        Some(folder) if folder.is_dir() => Ok(Some(folder)),
         Some(folder) => {
             let message = format!("HEDDLE_CONF_DIR is {}, which is not a folder", folder.display());
-            return Err(Failure::new(ErrorCode::ConfigurationInvalid, message));
+            Err(Failure::new(ErrorCode::ConfigurationInvalid, message))
         }
         None => {
             let binary = std::env::current_exe().ok();
-            binary.as_deref().and_then(Path::parent).and_then(Path::parent).map(|dist| dist.join("conf"))
+            let home = binary.as_deref().and_then(Path::parent).and_then(Path::parent);
+            Ok(home.map(|home| home.join("conf")).filter(|folder| folder.is_dir()))
         }
-    };
+    }
+}
+
+/// `config.yaml` there.
+fn config_file() -> Result<Option<PathBuf>, Failure> {
+    let folder = configuration_folder()?;
     Ok(folder.map(|folder| folder.join("config.yaml")).filter(|file| file.is_file()))
 }
 
@@ -87,6 +96,8 @@ fn add_environment(
         let origin = Origin::Environment(name.clone());
         if name == "HEDDLE_LOG_DIR" {
             configuration.set(options::LOG_DIR.key(), value, origin)?;
+        } else if name == "HEDDLE_PID_DIR" {
+            configuration.set(options::PID_DIR.key(), value, origin)?;
         } else if name.starts_with(ENVIRONMENT_PREFIX) {
             let option = options::ALL.iter().find(|info| info.environment_variable() == *name);
             let Some(info) = option else { return Err(unknown_variable(name)) };

@@ -15,6 +15,7 @@ use heddle_task_executor as task_executor;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -45,11 +46,11 @@ impl Networks {
 }
 
 /// What every worker is started with.
+#[derive(Clone)]
 pub(crate) struct WorkerTemplate {
     pub exchange: Exchange,
     pub heartbeat_interval: Duration,
     pub resource_manager: Address,
-    pub resource_manager_id: ResourceManagerId,
     pub slot_timeout: Duration,
     pub registration_timeout: Duration,
     pub heartbeat_timeout: Duration,
@@ -66,6 +67,8 @@ struct Worker {
 
 pub(crate) struct EmbeddedDriver {
     template: WorkerTemplate,
+    /// Of the resource manager that it starts workers for.
+    session: ResourceManagerId,
     shared: Shared,
     rpc: Arc<dyn RpcService>,
     started: u64,
@@ -76,9 +79,15 @@ pub(crate) struct EmbeddedDriver {
 }
 
 impl EmbeddedDriver {
-    pub fn new(template: WorkerTemplate, shared: Shared, rpc: Arc<dyn RpcService>) -> Self {
+    pub fn new(
+        template: WorkerTemplate,
+        session: ResourceManagerId,
+        shared: Shared,
+        rpc: Arc<dyn RpcService>,
+    ) -> Self {
         Self {
             template,
+            session,
             shared,
             rpc,
             started: 0,
@@ -156,8 +165,8 @@ impl ResourceManagerDriver for EmbeddedDriver {
             address: Address(format!("embedded:{resource_id}")),
             data_address,
             spec,
-            resource_manager: template.resource_manager.clone(),
-            resource_manager_id: template.resource_manager_id,
+            // It ends with its resource manager.
+            resource_manager: watch::channel(Some((template.resource_manager.clone(), self.session))).1,
             slot_timeout: template.slot_timeout,
             registration_timeout: template.registration_timeout,
             heartbeat_timeout: template.heartbeat_timeout,

@@ -4,6 +4,7 @@
 //!
 //! It prints nothing: what a user sees is the command line's matter.
 
+mod application;
 mod cluster_client;
 pub mod configuration;
 mod embedded_cluster;
@@ -12,15 +13,15 @@ mod executor;
 mod job;
 mod job_managers;
 mod leading_dispatcher;
-mod sandbox;
 
+pub use application::run_application;
 pub use cluster_client::{ClusterClient, RunningJob};
 pub use embedded_cluster::EmbeddedCluster;
 pub use embedded_driver::{Exchange, Networks};
 pub use executor::{Executor, check_target};
+pub use heddle_entrypoint::Sandbox;
 pub use job::{Job, JobRequest};
 pub use leading_dispatcher::Connection;
-pub use sandbox::Sandbox;
 
 use heddle_model::failure::{ErrorCode, Failure};
 

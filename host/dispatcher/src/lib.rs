@@ -21,9 +21,20 @@ pub use message::Handle;
 pub use options::{JobMasterOptions, Options};
 pub use service::Service;
 
+use heddle_model::failure::{ErrorCode, Failure};
+
 /// Why a dispatcher ended by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("the jobs of the former leader could not be recovered")]
     Recovery(#[source] heddle_ha::Error),
+    #[error("the leadership could not be confirmed")]
+    Confirmation(#[source] heddle_ha::Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let (Error::Recovery(cause) | Error::Confirmation(cause)) = &error;
+        Failure::new(ErrorCode::HighAvailability, format!("{error}: {cause}"))
+    }
 }

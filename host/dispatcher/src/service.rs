@@ -158,13 +158,13 @@ impl Service {
             match event {
                 Event::Shutdown => {
                     ending = true;
-                    self.leadership(leadership::Input::Revoked).await;
+                    self.leadership(leadership::Input::Revoked).await?;
                 }
                 Event::Leadership(Leadership::Granted { session }) => {
-                    self.leadership(leadership::Input::Granted { session }).await;
+                    self.leadership(leadership::Input::Granted { session }).await?;
                 }
                 Event::Leadership(Leadership::Revoked) => {
-                    self.leadership(leadership::Input::Revoked).await;
+                    self.leadership(leadership::Input::Revoked).await?;
                 }
                 Event::Command(command) => self.command(command),
                 Event::JobEnded(ended) => self.job_ended(ended),
@@ -187,12 +187,12 @@ impl Service {
                     self.steps.abort_all();
                 }
             }
-            self.check_stopped().await;
+            self.check_stopped().await?;
         }
         Ok(())
     }
 
-    async fn leadership(&mut self, input: leadership::Input) {
+    async fn leadership(&mut self, input: leadership::Input) -> Result<(), Error> {
         let (next, command) = self.state.next(input);
         self.state = next;
         match command {
@@ -203,9 +203,14 @@ impl Service {
                 self.steps.spawn(async move { Done::Recovered(persistence.recover(most).await) });
             }
             Some(leadership::Command::Serve { session }) => {
-                if let Err(error) = self.election.confirm(session, &self.options.address.0).await {
-                    // The revocation follows.
-                    warn!(%error, "leadership could not be confirmed");
+                match self.election.confirm(session, &self.options.address.0).await {
+                    Ok(()) => {}
+                    Err(error @ heddle_ha::Error::NotLeader { .. }) => {
+                        // The revocation follows.
+                        warn!(%error, "leadership could not be confirmed");
+                    }
+                    // It would lead without anybody's knowing.
+                    Err(error) => return Err(Error::Confirmation(error)),
                 }
             }
             Some(leadership::Command::Stop) => {
@@ -215,19 +220,20 @@ impl Service {
             }
             None => {}
         }
+        Ok(())
     }
 
-    async fn check_stopped(&mut self) {
+    async fn check_stopped(&mut self) -> Result<(), Error> {
         let stopping = matches!(self.state, State::Stopping { .. });
         if !stopping || !self.masters.is_empty() || !self.steps.is_empty() {
-            return;
+            return Ok(());
         }
         self.stop_deadline = None;
         self.job_of_task.clear();
         for (job_id, job) in std::mem::take(&mut self.jobs) {
             job.suspended(job_id);
         }
-        self.leadership(leadership::Input::Stopped).await;
+        self.leadership(leadership::Input::Stopped).await
     }
 
     fn command(&mut self, command: Command) {

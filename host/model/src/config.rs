@@ -39,13 +39,28 @@ pub struct OptionInfo {
     pub description: &'static str,
 }
 
+/// Parts of the keys whose values are not to be shown; Flink's.
+const SECRETS: [&str; 8] =
+    ["password", "secret", "token", "apikey", "api-key", "account.key", "service-key", "credential"];
+
 impl OptionInfo {
+    /// Whether the value is not to be shown.
+    pub fn is_secret(&self) -> bool {
+        is_secret(self.key)
+    }
+
     /// The environment variable that sets it: `HEDDLE_CONFIG_` and the key in
     /// capitals, with `_` for `.` and `-`.
     pub fn environment_variable(&self) -> String {
         let name = self.key.replace(['.', '-'], "_").to_ascii_uppercase();
         format!("{ENVIRONMENT_PREFIX}{name}")
     }
+}
+
+/// Whether the value of such a key is not to be shown.
+pub fn is_secret(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    SECRETS.iter().any(|part| key.contains(part))
 }
 
 /// What names of environment variables that set options start with.
@@ -82,6 +97,8 @@ pub enum Origin {
     DynamicProperty,
     /// An option of the command line, such as `-p`.
     CommandLine(String),
+    /// The running process: a port that it got.
+    Process,
 }
 
 impl Origin {
@@ -93,6 +110,7 @@ impl Origin {
             Origin::Program => 3,
             Origin::DynamicProperty => 4,
             Origin::CommandLine(_) => 5,
+            Origin::Process => 6,
         }
     }
 }
@@ -107,6 +125,7 @@ impl fmt::Display for Origin {
             Origin::Program => f.write_str("the program"),
             Origin::DynamicProperty => f.write_str("-D"),
             Origin::CommandLine(option) => f.write_str(option),
+            Origin::Process => f.write_str("the running process"),
         }
     }
 }

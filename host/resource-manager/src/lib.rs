@@ -17,9 +17,17 @@ pub use service::Service;
 
 pub use heddle_slot_manager::Overview;
 
+use heddle_model::failure::{ErrorCode, Failure};
+
 /// Why a resource manager ended by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("the driver of the resource manager ended: {reason}")]
     Driver { reason: String },
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Failure::new(ErrorCode::Internal, error.to_string())
+    }
 }

@@ -30,7 +30,7 @@ mod proto {
     tonic::include_proto!("heddle.rpc");
 }
 
-use address::NetworkAddress;
+pub(crate) use address::NetworkAddress;
 
 pub use handshake::LeaderRetrieval;
 pub use introduction::{BUILD_VERSION, Identity, PROTOCOL_VERSION, Role};

@@ -1,5 +1,6 @@
 //! How a role finds another: by address.
 
+use crate::grpc::NetworkAddress;
 use crate::{
     BlobServerGateway, DispatcherGateway, Error, JobMasterGateway, ResourceManagerGateway, Result,
     TaskExecutorGateway,
@@ -13,6 +14,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// `heddle://host:port/taskexecutor/…` on a network.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Address(pub String);
+
+impl Address {
+    /// `host:port` of the process, if it is on a network.
+    pub fn authority(&self) -> Option<&str> {
+        NetworkAddress::parse(self).ok().map(|address| address.authority)
+    }
+}
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -18,5 +18,5 @@ pub use activity::{Activity, Clock, During, Times};
 pub use job_users::JobUsers;
 pub use message::Handle;
 pub use metrics::Metrics;
-pub use service::{Error, Options, Service};
+pub use service::{Error, Options, ResourceManagerLeader, Service};
 pub use task::{Ended, TaskContext, TaskOutcome, TaskRunner};

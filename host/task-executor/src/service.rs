@@ -7,6 +7,8 @@ mod resource_manager;
 mod slots;
 mod tasks;
 
+use resource_manager::{NO_LEADER, Registered};
+
 use crate::job_connection::JobConnection;
 use crate::message::{Handle, Message, Request};
 use crate::slot_table::SlotTable;
@@ -21,8 +23,8 @@ use heddle_rpc::{Address, RpcService};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
@@ -34,6 +36,9 @@ const REGISTRATION_BACKOFF: (Duration, Duration) = (Duration::from_millis(100), 
 /// them.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// A resource manager that leads: where, and under which session.
+pub type ResourceManagerLeader = (Address, ResourceManagerId);
+
 /// How one TaskExecutor is set up.
 pub struct Options {
     pub resource_id: ResourceId,
@@ -42,8 +47,8 @@ pub struct Options {
     /// in this process.
     pub data_address: Option<DataAddress>,
     pub spec: WorkerResourceSpec,
-    pub resource_manager: Address,
-    pub resource_manager_id: ResourceManagerId,
+    /// The resource manager that leads, as far as is known.
+    pub resource_manager: watch::Receiver<Option<ResourceManagerLeader>>,
     /// `taskmanager.slot.timeout`: how long an allocated slot waits for its
     /// job master.
     pub slot_timeout: Duration,
@@ -58,17 +63,32 @@ pub struct Options {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(
-        "no resource manager at {address} accepted this TaskExecutor within {timeout:?}; \
-         last answer: {last}"
+        "no resource manager accepted this TaskExecutor within {timeout:?} \
+         (`taskmanager.registration.timeout`); last: {last}"
     )]
-    RegistrationTimeout { address: Address, timeout: Duration, last: String },
+    RegistrationTimeout { timeout: Duration, last: String },
+    /// No try helps.
+    #[error("the resource manager at {address} refused this TaskExecutor: {failure}")]
+    Refused { address: Address, failure: Failure },
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let code = match &error {
+            Error::RegistrationTimeout { .. } => ErrorCode::Unreachable,
+            Error::Refused { failure, .. } => failure.code,
+        };
+        Failure::new(code, error.to_string())
+    }
 }
 
 pub(crate) enum Event {
     Request(Message),
     Task(TaskExecutionState),
     TaskEnded(TaskOutcome),
-    RegisteredAtResourceManager(Result<InstanceId, heddle_rpc::Error>),
+    /// Another resource manager leads, or none.
+    Leader(Option<ResourceManagerLeader>),
+    RegisteredAtResourceManager(ResourceManagerId, Result<InstanceId, heddle_rpc::Error>),
     RegisteredAtJobMaster {
         job_id: JobId,
         token: JobMasterId,
@@ -96,9 +116,16 @@ pub struct Service<R: TaskRunner> {
     jobs: BTreeMap<JobId, JobConnection>,
     running: BTreeMap<ExecutionAttemptId, RunningTask>,
 
+    /// The resource manager that it belongs to, or would.
+    leader: Option<ResourceManagerLeader>,
+    /// As registered there.
     instance: Option<InstanceId>,
+    /// The registration that is under way.
+    registration: Option<AbortHandle>,
     registration_since: Instant,
     registration_backoff: Duration,
+    /// Why it is not registered.
+    registration_refused: String,
     resource_manager_heard: Instant,
 
     /// Calls to other roles; each ends as an event.
@@ -129,9 +156,12 @@ impl<R: TaskRunner> Service<R> {
             resources: HashMap::new(),
             jobs: BTreeMap::new(),
             running: BTreeMap::new(),
+            leader: None,
             instance: None,
+            registration: None,
             registration_since: now,
             registration_backoff: REGISTRATION_BACKOFF.0,
+            registration_refused: NO_LEADER.to_owned(),
             resource_manager_heard: now,
             calls: JoinSet::new(),
             tasks: JoinSet::new(),
@@ -151,7 +181,9 @@ impl<R: TaskRunner> Service<R> {
         let address = self.options.address.clone();
         self.rpc.serve_task_executor(address.clone(), Arc::new(self.handle.clone()));
         info!(resource_id = %self.options.resource_id, slots = self.options.spec.slots, "task executor starts");
-        self.register_at_resource_manager(Duration::ZERO);
+        let mut leaders = self.options.resource_manager.clone();
+        let first = leaders.borrow_and_update().clone();
+        self.resource_manager_leads(first);
         let mut ticks = tokio::time::interval(self.options.metrics_interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         let result = loop {
@@ -160,6 +192,8 @@ impl<R: TaskRunner> Service<R> {
             let event = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break Ok(()),
+                // Who tells of leaders may have gone: then the last one stays.
+                Ok(()) = leaders.changed() => Event::Leader(leaders.borrow_and_update().clone()),
                 Some(ended) = self.tasks.join_next_with_id() => {
                     match task::outcome(ended, &mut self.attempts_by_task) {
                         Some(outcome) => Event::TaskEnded(outcome),
@@ -200,7 +234,10 @@ impl<R: TaskRunner> Service<R> {
             }
             Event::Task(state) => self.tell_job_master(state),
             Event::TaskEnded(outcome) => self.task_ended(outcome),
-            Event::RegisteredAtResourceManager(result) => self.registered_at_resource_manager(result)?,
+            Event::Leader(leader) => self.resource_manager_leads(leader),
+            Event::RegisteredAtResourceManager(token, result) => {
+                self.registered_at_resource_manager(token, result)?;
+            }
             Event::RegisteredAtJobMaster { job_id, token, result } => {
                 self.registered_at_job_master(job_id, token, result);
             }
@@ -262,11 +299,10 @@ impl<R: TaskRunner> Service<R> {
         }
         if self.instance.is_some() && self.resource_manager_heard.elapsed() > timeout {
             warn!(?timeout, "the resource manager is silent, registering again");
-            self.instance = None;
-            self.registration_since = Instant::now();
+            self.lose_resource_manager(format!("it was silent for {timeout:?} (`heartbeat.timeout`)"));
             self.register_at_resource_manager(Duration::ZERO);
         }
-        Ok(())
+        self.check_registration()
     }
 
     async fn shut_down(&mut self) {
@@ -286,9 +322,9 @@ impl<R: TaskRunner> Service<R> {
             goodbyes.spawn(tokio::time::timeout(GOODBYE_TIMEOUT, goodbye));
         }
         goodbyes.join_all().await;
-        if let (Some(instance), Ok(gateway)) = (self.instance, self.resource_manager()) {
-            let token = self.options.resource_manager_id;
+        if let Some(registered) = self.registered() {
             let reason = "the TaskExecutor stops".to_owned();
+            let Registered { gateway, token, instance } = registered;
             let goodbye = gateway.disconnect_task_executor(token, instance, reason);
             match tokio::time::timeout(GOODBYE_TIMEOUT, goodbye).await {
                 Ok(Ok(())) => {}

@@ -23,7 +23,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "heddle-dispatcher",
         ],
     ),
-    ("edges", &["heddle-client", "heddle-cli"]),
+    ("edges", &["heddle-entrypoint", "heddle-client", "heddle-cli"]),
 ];
 
 /// The data plane's crates do not know each other, nor any role.

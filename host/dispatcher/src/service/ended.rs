@@ -105,7 +105,7 @@ impl Service {
 
     pub(super) async fn done(&mut self, done: Done) -> Result<(), Error> {
         match done {
-            Done::Recovered(Ok(recovered)) => self.recovered(recovered).await,
+            Done::Recovered(Ok(recovered)) => self.recovered(recovered).await?,
             Done::Recovered(Err(error)) => {
                 error!(%error, "the jobs of the former leader could not be recovered");
                 self.stop.cancel();
@@ -152,9 +152,9 @@ impl Service {
     }
 
     /// Dirty results first, then the jobs that have none.
-    async fn recovered(&mut self, recovered: Recovered) {
+    async fn recovered(&mut self, recovered: Recovered) -> Result<(), Error> {
         if !matches!(self.state, State::Created { .. }) {
-            return;
+            return Ok(());
         }
         info!(
             dirty = recovered.dirty.len(),
@@ -178,7 +178,7 @@ impl Service {
             info!(job = %graph.job_id, name = graph.name, "recovering a job");
             self.start_job(graph);
         }
-        self.leadership(leadership::Input::Recovered).await;
+        self.leadership(leadership::Input::Recovered).await
     }
 
     /// Makes the result of a job that ended under a former leader readable.

@@ -6,8 +6,8 @@
 //! something obeys it.
 
 use super::value::{
-    ConfigValue, Fraction, LogLevel, MemorySize, PortRange, Preemption, RestartStrategyType, RuntimeMode,
-    Target,
+    ConfigValue, Fraction, HighAvailabilityType, LogLevel, MemorySize, PortRange, Preemption,
+    RestartStrategyType, RuntimeMode, Target,
 };
 use super::{ConfigOption, OptionInfo, Scope};
 use std::marker::PhantomData;
@@ -106,7 +106,26 @@ options! {
         FAILURE_RATE_DELAY: Duration = "restart-strategy.failure-rate.delay", Job, "1 s";
     }
 
+    "JobManagers" {
+        /// Threads for work of a JobManager that blocks, such as files. Without it four for each processor.
+        IO_POOL_SIZE: Option<NonZeroU32> = "cluster.io-pool.size", Cluster;
+        /// Folder in which finished jobs are archived. Without it they are not.
+        ARCHIVE_DIRECTORY: Option<String> = "jobmanager.archive.fs.dir", Cluster;
+    }
+
+    "High availability" {
+        /// `filesystem`: jobs, results and who leads are kept in a folder, and a JobManager that is started
+        /// again recovers the jobs. `NONE`: they go with the JobManager.
+        HIGH_AVAILABILITY: HighAvailabilityType = "high-availability.type" or "high-availability", Cluster, "NONE";
+        /// The folder, on a disk that all JobManagers and TaskExecutors of the cluster see.
+        HA_STORAGE: Option<String> = "high-availability.storageDir", Cluster;
+        /// Processes of another cluster are refused, and clusters of different ids may share the folder.
+        CLUSTER_ID: String = "high-availability.cluster-id", Cluster, "default";
+    }
+
     "TaskExecutors" {
+        /// Name of a TaskExecutor among the others. Without it its address and some random digits.
+        RESOURCE_ID: Option<String> = "taskmanager.resource-id", Cluster;
         /// Slots of one TaskExecutor; its memory is divided among them.
         TASK_SLOTS: NonZeroU32 = "taskmanager.numberOfTaskSlots", Cluster, "1";
         /// Threads that run all subtasks of a process. Without it one for each processor.
@@ -217,6 +236,10 @@ options! {
         CANCELLATION_TIMEOUT: Duration = "task.cancellation.timeout", Cluster, "3 min";
         /// Finished jobs that a cluster remembers.
         FINISHED_JOBS: NonZeroU32 = "jobstore.max-capacity", Cluster, "1000";
+        /// How long it remembers them.
+        FINISHED_JOBS_EXPIRATION: Duration = "jobstore.expiration-time", Cluster, "1 h";
+        /// Finished jobs that it keeps in memory; the others are in a file.
+        FINISHED_JOBS_CACHE: MemorySize = "jobstore.cache-size", Cluster, "50m";
         /// How often one role tells another that it lives.
         HEARTBEAT_INTERVAL: Duration = "heartbeat.interval", Cluster, "10 s";
         /// A role that is silent for this long is taken for lost.
@@ -258,6 +281,15 @@ options! {
         /// Folder of log files; the environment variable HEDDLE_LOG_DIR sets it too. Without it there is no
         /// log file.
         LOG_DIR: Option<String> = "env.log.dir", Cluster;
+        /// Log files of former starts, and full ones, that are kept beside the current one.
+        LOG_FILES_MAX: u32 = "env.log.max", Cluster, "10";
+        /// Length at which a process of a cluster begins a new log file.
+        LOG_FILE_SIZE: MemorySize = "env.log.max-size", Cluster, "100m";
+        /// Folder of the files that name the processes started on this machine; the environment variable
+        /// HEDDLE_PID_DIR sets it too. Without it the system's for temporary files.
+        PID_DIR: Option<String> = "env.pid.dir", Cluster;
+        /// Options of `ssh`, by which processes are started on other machines.
+        SSH_OPTIONS: Option<String> = "env.ssh.opts", Cluster;
         /// The least level that is logged.
         LOG_LEVEL: LogLevel = "env.log.level", Cluster, "INFO";
     }

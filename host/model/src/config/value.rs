@@ -115,6 +115,14 @@ impl PortRange {
     }
 }
 
+impl PortRange {
+    /// The port, if it is a certain one.
+    pub fn only(&self) -> Option<u16> {
+        let mut ports = self.ports();
+        ports.next().filter(|port| *port != 0 && ports.next().is_none())
+    }
+}
+
 impl From<u16> for PortRange {
     fn from(port: u16) -> Self {
         Self(vec![port..=port])
@@ -301,6 +309,16 @@ words! {
 }
 
 words! {
+    /// `high-availability.type`: what outlives a JobManager.
+    HighAvailabilityType {
+        /// Nothing.
+        None = "NONE",
+        /// What is in a folder.
+        Filesystem = "filesystem",
+    }
+}
+
+words! {
     /// `taskmanager.wasm.preemption`: how a busy guest is made to yield.
     Preemption {
         Epoch = "epoch",
@@ -378,6 +396,8 @@ mod tests {
         assert_eq!(all("0"), Ok(vec![0]));
         assert_eq!(all("50100-50102, 7"), Ok(vec![50100, 50101, 50102, 7]));
         assert_eq!(PortRange::parse("50100-50102,7").unwrap().to_string(), "50100-50102,7");
+        let only = |text| PortRange::parse(text).unwrap().only();
+        assert_eq!([only("6123"), only("0"), only("6123-6124")], [Some(6123), None, None]);
         for text in ["", "x", "-1", "2-1", "1,,2", "65536"] {
             assert!(all(text).is_err(), "{text}");
         }

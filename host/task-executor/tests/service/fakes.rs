@@ -25,16 +25,19 @@ use heddle_rpc::{
     TaskExecutorHeartbeat, TaskExecutorRegistration,
 };
 use heddle_task::Shared;
-use heddle_task_executor::{Error as Ended, Handle, JobUsers, Options, Service};
+use heddle_task_executor::{Error as Ended, Handle, JobUsers, Options, ResourceManagerLeader, Service};
 use heddle_wasm::{CompilerCommand, Runtime};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub const RM_TOKEN: ResourceManagerId = ResourceManagerId::from_bits(22);
+/// Of the resource manager that takes over.
+pub const NEXT_RM_TOKEN: ResourceManagerId = ResourceManagerId::from_bits(23);
 pub const TOKEN: JobMasterId = JobMasterId::from_bits(11);
 pub const STALE: JobMasterId = JobMasterId::from_bits(10);
 pub const JOB: JobId = JobId::from_bits(7);
@@ -48,7 +51,7 @@ pub fn job_master_address() -> Address {
     Address("embedded:jobmaster".into())
 }
 
-fn resource_manager_address() -> Address {
+pub fn resource_manager_address() -> Address {
     Address("embedded:resourcemanager".into())
 }
 
@@ -126,7 +129,7 @@ impl ResourceManagerGateway for ResourceManager {
         token: ResourceManagerId,
         _: TaskExecutorRegistration,
     ) -> Result<InstanceId> {
-        assert_eq!(token, RM_TOKEN);
+        assert!(token == RM_TOKEN || token == NEXT_RM_TOKEN);
         if let Some(refusal) = self.refusals.lock().expect("no fake panics").pop_front() {
             self.log.push("registration refused");
             return Err(refusal);
@@ -322,6 +325,8 @@ pub struct Process {
     pub rpc: Arc<EmbeddedRpcService>,
     pub resource_manager: Arc<ResourceManager>,
     pub job_master: Arc<JobMaster>,
+    /// Who leads, as the TaskExecutors are told.
+    pub leader: watch::Sender<Option<ResourceManagerLeader>>,
     _folder: tempfile::TempDir,
 }
 
@@ -353,6 +358,7 @@ impl Process {
                 deaf: AtomicBool::new(false),
                 reports: Mutex::default(),
             }),
+            leader: watch::Sender::new(Some((resource_manager_address(), RM_TOKEN))),
             _folder: folder,
         };
         process.rpc.serve_resource_manager(resource_manager_address(), process.resource_manager.clone());
@@ -379,8 +385,7 @@ impl Process {
             address: Address(format!("embedded:{name}")),
             data_address: None,
             spec: WorkerResourceSpec { slots: 2, slot: PROFILE },
-            resource_manager: resource_manager_address(),
-            resource_manager_id: RM_TOKEN,
+            resource_manager: self.leader.subscribe(),
             slot_timeout: SLOT_TIMEOUT,
             registration_timeout: Duration::from_secs(300),
             heartbeat_timeout: HEARTBEAT_TIMEOUT,
@@ -450,14 +455,20 @@ impl Worker {
     /// The slot table as the resource manager gets to know it: the allocation
     /// of each slot.
     pub async fn slots(&self) -> Vec<Option<u128>> {
+        self.slots_at(RM_TOKEN).await.expect("the worker answers")
+    }
+
+    /// As it reports them to the resource manager of this session, unless it
+    /// belongs to another.
+    pub async fn slots_at(&self, token: ResourceManagerId) -> Option<Vec<Option<u128>>> {
         let reports = || self.resource_manager.reports.lock().expect("no fake panics");
         reports().clear();
-        self.handle.heartbeat_from_resource_manager(RM_TOKEN).await.expect("the worker answers");
+        self.handle.heartbeat_from_resource_manager(token).await.ok()?;
         loop {
             let latest = reports().last().cloned();
             if let Some(report) = latest {
                 let allocation = |slot: &heddle_rpc::SlotStatus| slot.allocation.map(|(id, _)| id.0);
-                return report.slots.iter().map(allocation).collect();
+                return Some(report.slots.iter().map(allocation).collect());
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         }

@@ -5,7 +5,8 @@
 mod fakes;
 
 use fakes::{
-    HEARTBEAT_TIMEOUT, JOB, Offers, Process, RM_TOKEN, SLOT_TIMEOUT, STALE, TOKEN, attempt, sink_task,
+    HEARTBEAT_TIMEOUT, JOB, NEXT_RM_TOKEN, Offers, Process, RM_TOKEN, SLOT_TIMEOUT, STALE, TOKEN, attempt,
+    resource_manager_address, sink_task,
 };
 use heddle_model::batch_builder::TextBatchBuilder;
 use heddle_model::failure::{ErrorCode, Failure};
@@ -101,6 +102,37 @@ async fn a_resource_manager_that_was_silent_is_registered_at_again_with_the_slot
     tokio::time::sleep(3 * HEARTBEAT_TIMEOUT).await;
     assert_eq!(process.resource_manager.log.take(), ["registered as 1", "registered as 2"]);
     assert_eq!(worker.slots().await, [Some(4), None]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resource_manager_that_takes_over_finds_the_slots_free_and_the_former_one_is_fenced_off() {
+    let process = Process::new();
+    let worker = process.start("worker");
+    worker.request(0, 4).await.expect("the slot is free");
+    process.job_master.log.until("offered").await;
+    let _producer = process.producer(0);
+    worker.submit(TOKEN, vec![sink_task(0, 4)]).await.expect("the slot is the job's");
+    process.job_master.log.until("task 0 RUNNING").await;
+    process.leader.send_replace(None);
+    tokio::time::sleep(SLOT_TIMEOUT).await;
+    assert_eq!(worker.slots_at(RM_TOKEN).await, None, "nobody leads");
+    process.leader.send_replace(Some((resource_manager_address(), NEXT_RM_TOKEN)));
+    process.resource_manager.log.until("registered as 2").await;
+    // The job runs again, under another master.
+    while worker.slots_at(NEXT_RM_TOKEN).await != Some(vec![None, None]) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(worker.slots_at(RM_TOKEN).await, None, "the former one is late");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_nobody_leads_for_too_long_ends() {
+    let process = Process::new();
+    let worker = process.start("worker");
+    process.resource_manager.log.until("registered as 1").await;
+    process.leader.send_replace(None);
+    let error = worker.ended(false).await.expect_err("nobody leads");
+    assert!(error.to_string().contains("no resource manager leads"), "{error}");
 }
 
 #[tokio::test(start_paused = true)]

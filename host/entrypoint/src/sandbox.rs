@@ -1,10 +1,10 @@
 //! The sandbox as the configuration asks for it: where compiled components are
 //! kept, which program compiles, what a component is granted.
 
-use crate::internal;
+use crate::{internal, invalid};
 use heddle_model::config::value::Preemption;
 use heddle_model::config::{Configuration, options as o};
-use heddle_model::failure::{ErrorCode, Failure};
+use heddle_model::failure::Failure;
 use heddle_wasm::{CompileLimits, CompilerCommand, Grants, Options, Runtime};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -32,8 +32,7 @@ impl Sandbox {
     pub fn open(configuration: &Configuration) -> Result<Self, Failure> {
         let grants = configuration.get(&o::GRANTS).join(";").parse::<Grants>().map_err(|error| {
             let origin = configuration.origin(&o::GRANTS);
-            let message = format!("configuration `{}`: {error} (from {origin})", o::GRANTS.key());
-            Failure::new(ErrorCode::ConfigurationInvalid, message)
+            invalid(format!("configuration `{}`: {error} (from {origin})", o::GRANTS.key()))
         })?;
         let program = std::env::current_exe()
             .map_err(|error| internal(format!("cannot find the program's own file: {error}")))?;

@@ -1,0 +1,74 @@
+//! A job whose cluster lives for it: `main` runs in the JobManager, and the
+//! job's end is the cluster's.
+
+use crate::{Job, JobRequest, Sandbox, from_rpc};
+use heddle_entrypoint::ApplicationStatus;
+use heddle_model::config::value::HighAvailabilityType;
+use heddle_model::config::{Configuration, options as o};
+use heddle_model::failure::{ErrorCode, Failure};
+use heddle_model::id::{BlobKey, JobId};
+use heddle_rpc::{DispatcherGateway, Error, JobResult};
+use std::sync::Arc;
+use std::time::Duration;
+use tracing::{error, info};
+
+/// Pause before a dispatcher that does not lead yet is asked again.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+
+/// Runs the job of a cluster to its end.
+///
+/// # Errors
+/// What is wrong with the component, its graph, or its submission. A job that
+/// failed is none: its status tells.
+pub async fn run_application(
+    request: &JobRequest,
+    configuration: &Configuration,
+    dispatcher: Arc<dyn DispatcherGateway>,
+) -> Result<ApplicationStatus, Failure> {
+    let sandbox = Sandbox::open(configuration)?;
+    let mut job = Job::prepare(request, configuration, &sandbox).await?;
+    if let Some(job_id) = fixed_job_id(configuration) {
+        job.graph.job_id = job_id;
+    }
+    let (graph, content, _component) = job.into_submission()?;
+    let (job_id, name) = (graph.job_id, graph.name.clone());
+    until_it_leads(|| dispatcher.put_blob(content.clone().into())).await?;
+    match until_it_leads(|| dispatcher.submit_job(graph.clone())).await {
+        Ok(job_id) => info!(%job_id, name, "the job of this cluster is submitted"),
+        // A former JobManager of this cluster did.
+        Err(failure) if failure.code == ErrorCode::DuplicateJob => {
+            info!(%job_id, name, "the job of this cluster was submitted before");
+        }
+        Err(failure) => return Err(failure),
+    }
+    let JobResult { status, failure, runtime_ms, accumulators, .. } =
+        until_it_leads(|| dispatcher.request_job_result(job_id)).await?;
+    info!(%job_id, %status, runtime_ms, ?accumulators, "the job of this cluster has ended");
+    if let Some(failure) = failure {
+        error!(%job_id, code = %failure.code, details = failure.details, "{failure}");
+    }
+    Ok(status.into())
+}
+
+/// With high availability the job is the same for every JobManager of the
+/// cluster.
+fn fixed_job_id(configuration: &Configuration) -> Option<JobId> {
+    if configuration.get(&o::HIGH_AVAILABILITY) == HighAvailabilityType::None {
+        return None;
+    }
+    let digest = BlobKey::of(configuration.get(&o::CLUSTER_ID).as_bytes()).0;
+    let bytes = digest.first_chunk::<16>()?;
+    Some(JobId(u128::from_be_bytes(*bytes)))
+}
+
+async fn until_it_leads<T, F>(call: impl Fn() -> F) -> Result<T, Failure>
+where
+    F: Future<Output = heddle_rpc::Result<T>>,
+{
+    loop {
+        match call().await {
+            Err(Error::Unreachable { .. }) => tokio::time::sleep(RETRY_PAUSE).await,
+            answer => return answer.map_err(from_rpc),
+        }
+    }
+}
