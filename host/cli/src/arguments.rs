@@ -52,12 +52,12 @@ pub enum Command {
     Stop(Anything),
     /// Take a savepoint of a job (served by a later version)
     Savepoint(Anything),
-    /// Start a JobManager (served by a later version)
-    Jobmanager(Anything),
-    /// Start a TaskExecutor (served by a later version)
-    Taskexecutor(Anything),
-    /// Start a standalone cluster (served by a later version)
-    Cluster(Anything),
+    /// Start or stop a JobManager on this machine
+    Jobmanager(JobmanagerArguments),
+    /// Start or stop a TaskExecutor on this machine
+    Taskexecutor(TaskexecutorArguments),
+    /// Start or stop a cluster on the machines of conf/masters and conf/workers
+    Cluster(StandaloneArguments),
     /// Start a session on YARN (served by a later version)
     YarnSession(Anything),
 }
@@ -67,6 +67,109 @@ pub enum Command {
 pub struct Anything {
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
     pub arguments: Vec<OsString>,
+}
+
+/// What to do with a process of a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Action {
+    /// Start one more, behind the terminal
+    Start,
+    /// Start one in front of the terminal
+    StartForeground,
+    /// Stop the one that was started last
+    Stop,
+    /// Stop all of this machine
+    StopAll,
+    /// List those of this machine
+    Status,
+}
+
+#[derive(Debug, Args)]
+pub struct ProcessArguments {
+    /// Set a configuration key for this process only
+    #[arg(short = 'D', value_name = "KEY=VALUE")]
+    pub dynamic: Vec<String>,
+
+    /// Its number among those started behind the terminal
+    #[arg(long, hide = true)]
+    pub instance: Option<String>,
+}
+
+const JOBMANAGER_HELP: &str = "\
+Examples:
+  heddle jobmanager start
+  heddle jobmanager start-foreground -Djobmanager.rpc.port=7000
+  heddle jobmanager start-foreground standalonejob word-count.wasm --input logs/ --output counts/
+  heddle jobmanager stop
+
+Exit codes of start-foreground: 0 the job finished or was cancelled, 163 it failed, 165 its end is
+unknown; 1 it could not start, 2 a fatal error; 143 after SIGTERM, 130 after SIGINT.";
+
+#[derive(Debug, Args)]
+#[command(after_help = JOBMANAGER_HELP)]
+pub struct JobmanagerArguments {
+    pub action: Action,
+
+    /// standalonesession takes jobs until it is stopped, standalonejob runs the one that it is given
+    #[arg(default_value = "standalonesession")]
+    pub daemon: String,
+
+    #[command(flatten)]
+    pub process: ProcessArguments,
+
+    /// For standalonejob: the component of the job, and the job's own arguments
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_names = ["JOB.wasm", "ARGUMENTS"],
+        value_hint = clap::ValueHint::FilePath
+    )]
+    pub job: Vec<OsString>,
+}
+
+const TASKEXECUTOR_HELP: &str = "\
+Examples:
+  heddle taskexecutor start
+  heddle taskexecutor start-foreground -Djobmanager.rpc.address=host -Dtaskmanager.numberOfTaskSlots=4
+  heddle taskexecutor stop-all";
+
+#[derive(Debug, Args)]
+#[command(after_help = TASKEXECUTOR_HELP)]
+pub struct TaskexecutorArguments {
+    pub action: Action,
+
+    #[command(flatten)]
+    pub process: ProcessArguments,
+}
+
+/// What to do with a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum StandaloneAction {
+    /// Start what conf/masters and conf/workers name
+    Start,
+    /// Stop it
+    Stop,
+    /// Show what runs of it, and who leads
+    Status,
+}
+
+const CLUSTER_HELP: &str = "\
+Examples:
+  heddle cluster start
+  heddle cluster status
+  heddle cluster stop
+
+conf/masters and conf/workers name a machine a line; without them both are this machine. Processes on
+other machines are started by ssh, with this program and its configuration at the same place.";
+
+#[derive(Debug, Args)]
+#[command(after_help = CLUSTER_HELP)]
+pub struct StandaloneArguments {
+    pub action: StandaloneAction,
+
+    /// Set a configuration key for all of its processes
+    #[arg(short = 'D', value_name = "KEY=VALUE")]
+    pub dynamic: Vec<String>,
 }
 
 /// Where the configuration comes from, beside files and environment.

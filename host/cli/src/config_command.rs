@@ -34,6 +34,11 @@ pub fn load_with(
     configuration::load(&sources)
 }
 
+/// The effective configuration of a process, with its `-D`.
+pub fn load_process(dynamic: &[String]) -> Result<Configuration, Failure> {
+    load(&ConfigurationArguments { dynamic: dynamic.to_vec(), ..ConfigurationArguments::default() })
+}
+
 pub fn run(arguments: &ConfigArguments) -> Result<ExitCode, Failure> {
     let configuration = load(&arguments.configuration)?;
     let text =

@@ -14,11 +14,11 @@ pub fn savepoints(command: &str) -> Result<ExitCode, Failure> {
     )))
 }
 
-/// A command that starts a role.
-pub fn role(command: &str) -> Result<ExitCode, Failure> {
+/// A command that needs YARN.
+pub fn yarn(command: &str) -> Result<ExitCode, Failure> {
     Err(not_yet(format!(
-        "`heddle {command}` starts a process of a cluster, which needs roles that talk over a network; this \
-         version runs them embedded, with `heddle run`"
+        "`heddle {command}` needs YARN, which this version does not have; `heddle cluster start` starts a \
+         cluster without it"
     )))
 }
 

@@ -7,15 +7,19 @@
 mod arguments;
 mod cancel_command;
 mod cluster;
+mod cluster_command;
 mod config_command;
+mod daemon;
 mod follow;
 mod guest_lines;
 mod info_command;
 mod later;
 mod list_command;
 mod logging;
+mod process_command;
 mod progress;
 mod report;
+mod rolling_file;
 mod run_command;
 mod screen;
 mod signals;
@@ -50,10 +54,10 @@ fn main() -> ExitCode {
         Command::Cancel(cancel) => cancel_command::run(&cancel),
         Command::Stop(_) => later::savepoints("stop"),
         Command::Savepoint(_) => later::savepoints("savepoint"),
-        Command::Jobmanager(_) => later::role("jobmanager"),
-        Command::Taskexecutor(_) => later::role("taskexecutor"),
-        Command::Cluster(_) => later::role("cluster"),
-        Command::YarnSession(_) => later::role("yarn-session"),
+        Command::Jobmanager(jobmanager) => process_command::jobmanager(&jobmanager),
+        Command::Taskexecutor(taskexecutor) => process_command::taskexecutor(&taskexecutor),
+        Command::Cluster(cluster) => cluster_command::run(&cluster),
+        Command::YarnSession(_) => later::yarn("yarn-session"),
     };
     outcome.unwrap_or_else(|failure| report::failure(&failure))
 }

@@ -1,0 +1,151 @@
+//! `heddle jobmanager` and `heddle taskexecutor`: processes of a cluster, in
+//! front of the terminal or behind it.
+
+use crate::arguments::{Action, JobmanagerArguments, ProcessArguments, TaskexecutorArguments};
+use crate::daemon::{self, Daemon, Readiness};
+use crate::run_command::job_request;
+use crate::{config_command, logging, report};
+use heddle_client::{JobRequest, run_application};
+use heddle_connectors::Console;
+use heddle_entrypoint::{
+    ClusterEntrypoint, End, Environment, FATAL_ERROR, START_FAILED, Signals, TaskExecutorRunner,
+    process_runtime,
+};
+use heddle_model::config::Configuration;
+use heddle_model::failure::{ErrorCode, Failure};
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+use tracing::error;
+
+pub fn jobmanager(arguments: &JobmanagerArguments) -> Result<ExitCode, Failure> {
+    let daemon = Daemon::named(&arguments.daemon)?;
+    if daemon == Daemon::TaskExecutor {
+        return Err(wrong("`heddle jobmanager` does not start a taskexecutor; `heddle taskexecutor` does"));
+    }
+    let configuration = load(&arguments.process)?;
+    let starts = matches!(arguments.action, Action::Start | Action::StartForeground);
+    match (daemon, arguments.job.is_empty()) {
+        (Daemon::StandaloneJob, true) if starts => {
+            return Err(wrong(
+                "`standalonejob` needs a job: heddle jobmanager start standalonejob JOB.wasm …",
+            ));
+        }
+        (Daemon::StandaloneSession, false) => {
+            return Err(wrong("`standalonesession` takes no job; submit jobs to it, or use `standalonejob`"));
+        }
+        _ => {}
+    }
+    match arguments.action {
+        Action::StartForeground => {
+            let job = if daemon == Daemon::StandaloneJob { Some(job_request(&arguments.job)?) } else { None };
+            run_job_manager(configuration, &arguments.process, daemon, job)
+        }
+        Action::Start => {
+            let mut behind = dynamic(&arguments.process);
+            behind.push(daemon.name().into());
+            behind.extend(arguments.job.iter().cloned());
+            daemon::start(&configuration, "jobmanager", daemon, &behind)
+        }
+        Action::Stop => daemon::stop(&configuration, daemon, false),
+        Action::StopAll => daemon::stop(&configuration, daemon, true),
+        Action::Status => daemon::status(&configuration, &[Daemon::StandaloneSession, Daemon::StandaloneJob]),
+    }
+}
+
+pub fn taskexecutor(arguments: &TaskexecutorArguments) -> Result<ExitCode, Failure> {
+    let configuration = load(&arguments.process)?;
+    let daemon = Daemon::TaskExecutor;
+    match arguments.action {
+        Action::StartForeground => run_task_executor(configuration, &arguments.process),
+        Action::Start => daemon::start(&configuration, "taskexecutor", daemon, &dynamic(&arguments.process)),
+        Action::Stop => daemon::stop(&configuration, daemon, false),
+        Action::StopAll => daemon::stop(&configuration, daemon, true),
+        Action::Status => daemon::status(&configuration, &[daemon]),
+    }
+}
+
+fn wrong(message: &str) -> Failure {
+    Failure::new(ErrorCode::ConfigurationInvalid, message)
+}
+
+fn load(process: &ProcessArguments) -> Result<Configuration, Failure> {
+    config_command::load_process(&process.dynamic)
+}
+
+fn dynamic(process: &ProcessArguments) -> Vec<OsString> {
+    process.dynamic.iter().map(|property| format!("-D{property}").into()).collect()
+}
+
+fn run_job_manager(
+    configuration: Configuration,
+    process: &ProcessArguments,
+    daemon: Daemon,
+    job: Option<JobRequest>,
+) -> Result<ExitCode, Failure> {
+    let readiness = Readiness::of_process(process.instance.is_some());
+    logging::start_process(&configuration, daemon, process.instance.as_deref())?;
+    let runtime = process_runtime(&configuration)?;
+    let ended = runtime.block_on(async {
+        let mut signals = Signals::listen()?;
+        let environment = Environment::of_process(daemon.name());
+        let entrypoint = ClusterEntrypoint { environment, configuration: configuration.clone() };
+        let cluster = entrypoint.start().await?;
+        readiness.tell(&format!("answers at {}", cluster.address()));
+        let (dispatcher, configuration) = (cluster.dispatcher(), cluster.configuration().clone());
+        let application = async {
+            match job {
+                None => std::future::pending().await,
+                Some(request) => run_application(&request, &configuration, dispatcher).await,
+            }
+        };
+        Ok::<_, Failure>(cluster.run(&mut signals, application).await)
+    });
+    runtime.shutdown_background();
+    exit(ended)
+}
+
+fn run_task_executor(configuration: Configuration, process: &ProcessArguments) -> Result<ExitCode, Failure> {
+    let readiness = Readiness::of_process(process.instance.is_some());
+    logging::start_process(&configuration, Daemon::TaskExecutor, process.instance.as_deref())?;
+    let runtime = process_runtime(&configuration)?;
+    let ended = runtime.block_on(async {
+        let mut signals = Signals::listen()?;
+        let environment = Environment::of_process(Daemon::TaskExecutor.name());
+        let runner = TaskExecutorRunner { environment, configuration, console: Arc::new(StandardOutput) };
+        let executor = tokio::select! {
+            started = runner.start() => started?,
+            signal = signals.next() => return Ok(Ok(End::Signal(signal))),
+        };
+        readiness.tell(&format!("listens at {} as {}", executor.address(), executor.resource_id()));
+        Ok::<_, Failure>(executor.run(&mut signals).await)
+    });
+    runtime.shutdown_background();
+    exit(ended)
+}
+
+/// The outer failure kept the process from starting, the inner one ended it.
+fn exit(ended: Result<Result<End, Failure>, Failure>) -> Result<ExitCode, Failure> {
+    let (failure, code) = match ended {
+        Ok(Ok(end)) => return Ok(ExitCode::from(end.exit_code())),
+        Ok(Err(failure)) => (failure, FATAL_ERROR),
+        Err(failure) => {
+            error!(code = %failure.code, "could not start: {failure}");
+            (failure, START_FAILED)
+        }
+    };
+    report::failure(&failure);
+    Ok(ExitCode::from(code))
+}
+
+/// `print` writes to standard output.
+struct StandardOutput;
+
+impl Console for StandardOutput {
+    fn write(&self, lines: &str) -> std::io::Result<()> {
+        let mut out = std::io::stdout().lock();
+        out.write_all(lines.as_bytes())?;
+        out.flush()
+    }
+}
