@@ -32,10 +32,13 @@ const FINISH_MAX: Duration = Duration::from_secs(60);
 /// Containers that are started or stopped at once.
 const CALLS_MAX: usize = 16;
 
-/// What a worker is started with.
+/// What the container of a worker is started with.
+pub type MakeLaunch = Box<dyn Fn(&WorkerResourceSpec, ContainerId) -> Launch + Send>;
+
+/// How workers of any size come to be.
 pub struct WorkerTemplate {
     pub resource: Box<dyn Fn(&WorkerResourceSpec) -> Resource + Send>,
-    pub launch: Box<dyn Fn(&WorkerResourceSpec, ContainerId) -> Launch + Send>,
+    pub launch: MakeLaunch,
 }
 
 pub struct Options {
