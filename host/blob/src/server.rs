@@ -2,21 +2,25 @@
 //!
 //! A blob lives while a job retains it. Between its upload and the submission
 //! of its job nobody does: an upload holds it until it is retained or too old.
+//! What a job needs and is missing or damaged here comes back from the copy of
+//! the high-availability storage, if there is one.
 
 use crate::folder::{Folder, Prepared, Writer};
 use crate::transfer::{self, blocking};
 use crate::{DEFAULT_MAX_BLOB_SIZE, Error};
 use async_trait::async_trait;
 use bytes::Bytes;
+use heddle_ha::BlobStore;
 use heddle_model::config::{Configuration, options as o};
 use heddle_model::failure::Failure;
 use heddle_model::id::{BlobKey, JobId};
 use heddle_rpc::{BlobContent, BlobServerGateway};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
+use tracing::{info, warn};
 
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
@@ -54,10 +58,11 @@ impl Usage {
 }
 
 /// Cheap to clone; all clones are one server.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct BlobServer {
     folder: Arc<Folder>,
     usage: Arc<Mutex<BTreeMap<BlobKey, Usage>>>,
+    copies: Arc<OnceLock<Arc<dyn BlobStore>>>,
 }
 
 impl BlobServer {
@@ -71,7 +76,13 @@ impl BlobServer {
             .into_iter()
             .map(|key| (key, Usage { jobs: BTreeSet::new(), uploads: vec![now] }))
             .collect();
-        Ok(Self { folder: Arc::new(folder), usage: Arc::new(Mutex::new(usage)) })
+        Ok(Self { folder: Arc::new(folder), usage: Arc::new(Mutex::new(usage)), copies: Arc::default() })
+    }
+
+    /// Where copies of what jobs need are found from now on, for all clones.
+    /// Only the first call counts.
+    pub fn use_copies(&self, copies: Arc<dyn BlobStore>) {
+        let _ = self.copies.set(copies);
     }
 
     /// Stores a blob; durable when it returns. It stays until
@@ -116,13 +127,68 @@ impl BlobServer {
     /// The content, verified.
     pub async fn get(&self, key: BlobKey) -> Result<Bytes, Error> {
         let folder = self.folder.clone();
-        blocking(move || folder.read(key).map(Bytes::from)).await
+        let read = move || folder.read(key).map(Bytes::from);
+        match blocking(read.clone()).await {
+            Err(error) if self.restore(key, &error).await => blocking(read).await,
+            result => result,
+        }
     }
 
     /// The local file, verified. It stays there as long as the blob is retained.
     pub async fn get_path(&self, key: BlobKey) -> Result<PathBuf, Error> {
         let folder = self.folder.clone();
-        blocking(move || folder.verify(key).map(|()| folder.path(key))).await
+        match blocking(move || folder.verify(key)).await {
+            Err(error) if !self.restore(key, &error).await => Err(error),
+            _ => Ok(self.folder.path(key)),
+        }
+    }
+
+    /// Whether what made `error` could be mended from a copy.
+    async fn restore(&self, key: BlobKey, error: &Error) -> bool {
+        if !matches!(error, Error::Unknown { .. } | Error::Corrupted { .. }) {
+            return false;
+        }
+        let jobs = self.usage().get(&key).map(|usage| usage.jobs.clone()).unwrap_or_default();
+        for job in jobs {
+            if self.restore_for(job, key).await {
+                return true;
+            }
+        }
+        false
+    }
+
+    async fn restore_for(&self, job: JobId, key: BlobKey) -> bool {
+        let Some(copies) = self.copies.get() else { return false };
+        let copy = match copies.get(job, key).await {
+            Ok(Some(copy)) => copy,
+            Ok(None) => return false,
+            Err(error) => {
+                warn!(%job, %key, %error, "the copy of a blob cannot be had");
+                return false;
+            }
+        };
+        let folder = Arc::clone(&self.folder);
+        let from = copy.clone();
+        let restored = blocking(move || {
+            let file = std::fs::File::open(&from).map_err(|error| error.to_string())?;
+            let mut writer = Writer::create(&folder).map_err(|error| Failure::from(error).message)?;
+            writer.copy(file).map_err(|error| Failure::from(error).message)?;
+            let prepared = writer.finish().map_err(|error| Failure::from(error).message)?;
+            match prepared.key() {
+                actual if actual != key => Err(format!("its checksum is {actual}")),
+                _ => prepared.publish().map_err(|error| Failure::from(error).message),
+            }
+        });
+        match restored.await {
+            Ok(()) => {
+                info!(%job, %key, "a blob is restored from its copy");
+                true
+            }
+            Err(reason) => {
+                warn!(%job, %key, copy = %copy.display(), reason, "the copy of a blob is of no use");
+                false
+            }
+        }
     }
 
     pub fn contains(&self, key: BlobKey) -> bool {
@@ -131,6 +197,9 @@ impl BlobServer {
 
     /// The job needs the blob from now on. Repeating it changes nothing.
     pub async fn retain(&self, job: JobId, key: BlobKey) -> Result<(), Error> {
+        if !self.folder.contains(key) {
+            self.restore_for(job, key).await;
+        }
         let server = self.clone();
         blocking(move || {
             let mut usage = server.usage();
@@ -193,6 +262,7 @@ impl BlobServer {
 #[async_trait]
 impl BlobServerGateway for BlobServer {
     async fn get_blob(&self, key: BlobKey) -> heddle_rpc::Result<BlobContent> {
+        self.get_path(key).await.map_err(Failure::from)?;
         Ok(transfer::send(&self.folder, key).await.map_err(Failure::from)?)
     }
 }

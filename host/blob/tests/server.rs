@@ -1,12 +1,17 @@
 //! What the blob server promises: content addresses, verification, limits,
 //! life with the jobs.
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use heddle_blob::{BlobServer, Error, ServerOptions};
+use heddle_ha::BlobStore;
 use heddle_model::failure::{ErrorCode, Failure};
 use heddle_model::id::{BlobKey, JobId};
-use std::path::Path;
+use heddle_rpc::BlobServerGateway;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
+use tempfile::TempDir;
 
 const JOB: JobId = JobId(1);
 const OTHER: JobId = JobId(2);
@@ -50,6 +55,57 @@ async fn a_corrupted_blob_is_refused() {
     // A new upload of the right content mends it.
     server.put(Bytes::from_static(b"component")).await.unwrap();
     assert_eq!(server.get(key).await.unwrap(), "component");
+}
+
+/// The copies of the high-availability storage, of one job.
+struct Copies(TempDir);
+
+#[async_trait]
+impl BlobStore for Copies {
+    async fn put(&self, _: JobId, key: BlobKey, file: &Path) -> Result<(), heddle_ha::Error> {
+        std::fs::copy(file, self.0.path().join(key.to_string())).unwrap();
+        Ok(())
+    }
+    async fn get(&self, job_id: JobId, key: BlobKey) -> Result<Option<PathBuf>, heddle_ha::Error> {
+        let file = self.0.path().join(key.to_string());
+        Ok((job_id == JOB && file.exists()).then_some(file))
+    }
+    async fn remove(&self, _: JobId) -> Result<(), heddle_ha::Error> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn what_a_job_needs_comes_back_from_its_copy() {
+    let (root, copies) = (tempfile::tempdir().unwrap(), Arc::new(Copies(tempfile::tempdir().unwrap())));
+    let server = server(root.path());
+    server.use_copies(copies.clone());
+    let key = server.put(Bytes::from_static(b"component")).await.unwrap();
+    let file = root.path().join(key.to_string());
+    copies.put(JOB, key, &file).await.unwrap();
+    std::fs::write(&file, b"damaged").unwrap();
+    assert!(matches!(server.get(key).await, Err(Error::Corrupted { .. })), "no job needs it");
+
+    server.retain(JOB, key).await.unwrap();
+    assert_eq!(server.get(key).await.unwrap(), "component");
+    std::fs::write(&file, b"damaged").unwrap();
+    assert_eq!(std::fs::read(server.get_path(key).await.unwrap()).unwrap(), b"component");
+    std::fs::remove_file(&file).unwrap();
+    let mut sent = server.get_blob(key).await.unwrap();
+    assert_eq!(sent.next().await.unwrap().unwrap(), "component");
+
+    // A server that starts anew gets it when the job is recovered.
+    server.release(JOB).await.unwrap();
+    server.sweep(Duration::ZERO).await.unwrap();
+    assert!(!server.contains(key));
+    assert!(matches!(server.retain(OTHER, key).await, Err(Error::Unknown { .. })), "not that job's");
+    server.retain(JOB, key).await.unwrap();
+    assert_eq!(server.get(key).await.unwrap(), "component");
+
+    // A damaged copy is of no use.
+    std::fs::write(copies.0.path().join(key.to_string()), b"damaged too").unwrap();
+    std::fs::write(&file, b"damaged").unwrap();
+    assert!(matches!(server.get(key).await, Err(Error::Corrupted { .. })));
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ pub(crate) struct Persistence {
     pub(crate) job_graphs: Arc<dyn JobGraphStore>,
     pub(crate) job_results: Arc<dyn JobResultStore>,
     pub(crate) blobs: BlobServer,
-    /// Copies that a new leader's blob server gets back.
+    /// Copies that a new leader's blob server takes back.
     pub(crate) blob_copies: Arc<dyn BlobStore>,
     /// First and longest pause between two tries.
     pub(crate) backoff: (Duration, Duration),
@@ -144,28 +144,9 @@ impl Persistence {
     async fn retain(&self, graph: &JobGraph) {
         // Without its component the job fails when it is deployed, and says so;
         // the other jobs are not to suffer.
-        if !self.blobs.contains(graph.component)
-            && let Err(failure) = self.fetch_copy(graph).await
-        {
-            warn!(job = %graph.job_id, %failure, "the copy of a recovered job's component cannot be used");
-        }
         if let Err(error) = self.blobs.retain(graph.job_id, graph.component).await {
             warn!(job = %graph.job_id, %error, "the component of a recovered job is missing");
         }
-    }
-
-    async fn fetch_copy(&self, graph: &JobGraph) -> Result<(), Failure> {
-        let failed = |reason: String| Failure::new(ErrorCode::HighAvailability, reason);
-        let copy = self.blob_copies.get(graph.job_id, graph.component).await;
-        let Some(path) = copy.map_err(|error| failed(error.to_string()))? else { return Ok(()) };
-        let file = tokio::fs::File::open(&path)
-            .await
-            .map_err(|error| failed(format!("{} cannot be opened: {error}", path.display())))?;
-        let key = self.blobs.put_from(file.into_std().await).await?;
-        if key != graph.component {
-            return Err(failed(format!("{} is damaged: its checksum is {key}", path.display())));
-        }
-        Ok(())
     }
 
     pub(crate) async fn sweep_uploads(&self) {
