@@ -7,6 +7,7 @@
 mod case;
 mod catalogue;
 mod corpus;
+mod exchange;
 mod flink;
 mod folders;
 mod heddle;
@@ -46,6 +47,10 @@ pub fn run(arguments: &[String]) -> Result<()> {
         Sides::Both => native::Native::prepare(&folders, &cases)?,
         Sides::Heddle | Sides::Peer => None,
     };
+    let mut socket = match options.sides {
+        Sides::Both | Sides::Peer => exchange::BareSocket::prepare(&cases)?,
+        Sides::Heddle => None,
+    };
     let machine = machine::describe();
     eprintln!("{machine}");
     let mut rows = Vec::new();
@@ -55,6 +60,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
         let peer = match case.peer {
             Peer::Flink => flink.as_mut().map(side),
             Peer::Native => native.as_mut().map(side),
+            Peer::Socket => socket.as_mut().map(side),
             Peer::None => None,
         };
         match measure(case, &options, heddle.as_mut().map(side), peer) {

@@ -42,6 +42,17 @@ pub enum Measure {
     Sandbox { job: &'static str, preemption: bool },
     /// Live idle subtasks in one process.
     Instances(Instances),
+    /// Bytes a second from one process to another, through so many producers
+    /// and consumers. The peer is one connection, whatever their number.
+    Exchange { producers: u32, consumers: u32 },
+    /// From a record's making in one process to its arrival in another.
+    ExchangeLatency { buffer_timeout_ms: u32, quantile: Quantile },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Quantile {
+    P50,
+    P99,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -57,6 +68,8 @@ pub enum Peer {
     Flink,
     /// The same Rust code compiled into the host.
     Native,
+    /// A bare TCP connection that carries the same buffers.
+    Socket,
     None,
 }
 

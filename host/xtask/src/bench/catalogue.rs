@@ -1,6 +1,6 @@
 //! The benchmarks: what each measures, against whom, and what it must reach.
 
-use crate::bench::case::{Case, Instances, Measure, Peer, Target, Unit};
+use crate::bench::case::{Case, Instances, Measure, Peer, Quantile, Target, Unit};
 use crate::bench::options::Options;
 use anyhow::{Result, bail};
 
@@ -49,6 +49,12 @@ pub const BENCHMARKS: &[Benchmark] = &[
     benchmark("cold-start", "from the command to the first record at the sink", cold_start),
     benchmark("instances", "live idle keyed subtasks in one process", instances),
     benchmark("idle", "resident memory of a cluster in one process with no job", idle),
+    benchmark("exchange", "bytes a second from process to process, 64 KiB batches", exchange),
+    benchmark(
+        "exchange-latency",
+        "a record from process to process at a tenth of the load",
+        exchange_latency,
+    ),
     Benchmark {
         name: "lean-source",
         what: "Flink with a source that costs nothing (only when it is named)",
@@ -201,6 +207,34 @@ fn instances() -> Vec<Case> {
         unit,
         must,
         ..case("instances", Measure::Instances(what), Peer::None)
+    })
+    .to_vec()
+}
+
+fn exchange() -> Vec<Case> {
+    [("1 channel", 1), ("100 x 100 channels", 100)]
+        .map(|(variant, each)| Case {
+            variant: Some(variant),
+            unit: Unit::MegabytesPerSecond,
+            must: Target::Ratio(0.8),
+            goal: Target::Ratio(0.95),
+            ..case("exchange", Measure::Exchange { producers: each, consumers: each }, Peer::Socket)
+        })
+        .to_vec()
+}
+
+fn exchange_latency() -> Vec<Case> {
+    [
+        ("buffer time-out 0, p50", 0, Quantile::P50, Target::None),
+        ("buffer time-out 0, p99", 0, Quantile::P99, Target::AtMost(1.0)),
+        ("buffer time-out 10 ms, p50", 10, Quantile::P50, Target::None),
+        ("buffer time-out 10 ms, p99", 10, Quantile::P99, Target::AtMost(12.0)),
+    ]
+    .map(|(variant, buffer_timeout_ms, quantile, must)| Case {
+        variant: Some(variant),
+        unit: Unit::Milliseconds,
+        must,
+        ..case("exchange-latency", Measure::ExchangeLatency { buffer_timeout_ms, quantile }, Peer::None)
     })
     .to_vec()
 }

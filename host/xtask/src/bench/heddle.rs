@@ -3,6 +3,7 @@
 
 use crate::bench::case::{Case, Figure, Instances, Measure, Side};
 use crate::bench::corpus::{self, Corpus};
+use crate::bench::exchange::Exchange;
 use crate::bench::folders::Folders;
 use crate::bench::options::Options;
 use crate::bench::process::{Finished, Process, number};
@@ -32,6 +33,7 @@ pub struct Heddle {
     word_count: PathBuf,
     jobs: BTreeMap<&'static str, PathBuf>,
     probe: Option<PathBuf>,
+    exchange: Option<Exchange>,
     bench: PathBuf,
     text: Option<Corpus>,
     /// Records a second of a case, from its runs so far.
@@ -70,6 +72,7 @@ impl Heddle {
             word_count: dist.example("word-count"),
             jobs,
             probe,
+            exchange: Exchange::prepare(cases)?,
             bench: folders.bench.clone(),
             text,
             known_rates: BTreeMap::new(),
@@ -233,6 +236,10 @@ impl Heddle {
         Ok(Figure { value: number(&finished.json()?, "rate")?, ..Figure::default() })
     }
 
+    fn exchange(&mut self) -> Result<&mut Exchange> {
+        self.exchange.as_mut().context("the program of the exchange was not built")
+    }
+
     fn instances(&mut self, what: Instances) -> Result<Figure> {
         let value = match self.instances.take() {
             // The first figure of a run starts the probe, the others read it.
@@ -266,6 +273,12 @@ impl Side for Heddle {
             Measure::Idle => self.idle(),
             Measure::Sandbox { job, preemption } => self.sandbox(job, preemption, options),
             Measure::Instances(what) => self.instances(what),
+            Measure::Exchange { producers, consumers } => {
+                self.exchange()?.throughput(producers, consumers, options)
+            }
+            Measure::ExchangeLatency { buffer_timeout_ms, quantile } => {
+                self.exchange()?.latency(buffer_timeout_ms, quantile, options)
+            }
         }
     }
 }
@@ -286,7 +299,9 @@ fn job_of(case: &Case) -> Option<&'static str> {
         Measure::Rate { job, .. } | Measure::Sandbox { job, .. } => Some(job),
         Measure::ColdStart { .. } => Some("cold-start"),
         Measure::Instances(_) => Some("keyed-reduce"),
-        Measure::TextFile | Measure::Idle => None,
+        Measure::TextFile | Measure::Idle | Measure::Exchange { .. } | Measure::ExchangeLatency { .. } => {
+            None
+        }
     }
 }
 

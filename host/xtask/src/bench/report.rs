@@ -130,6 +130,7 @@ fn peer_name(case: &Case) -> &'static str {
     match case.peer {
         Peer::Flink => "flink-2.3.0",
         Peer::Native => "native",
+        Peer::Socket => "bare socket",
         Peer::None => "none",
     }
 }

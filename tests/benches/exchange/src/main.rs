@@ -11,7 +11,8 @@ use anyhow::{Result, bail};
 use std::process::ExitCode;
 
 const USAGE: &str = "\
-bench-exchange throughput PRODUCERS CONSUMERS SECONDS ROUNDS
+bench-exchange throughput PRODUCERS CONSUMERS SECONDS
+bench-exchange bare-socket SECONDS
 bench-exchange latency BUFFER_TIMEOUT_MS SECONDS";
 
 fn main() -> ExitCode {
@@ -28,9 +29,14 @@ fn main() -> ExitCode {
 
 fn run(arguments: &[&str]) -> Result<()> {
     match arguments {
-        ["throughput", producers, consumers, seconds, rounds] => {
+        ["throughput", producers, consumers, seconds] => {
             let shape = throughput::Shape { producers: producers.parse()?, consumers: consumers.parse()? };
-            throughput::run(shape, seconds, rounds.parse()?)
+            throughput::measure(shape, seconds)?.print();
+            Ok(())
+        }
+        ["bare-socket", seconds] => {
+            bare::measure(seconds)?.print();
+            Ok(())
         }
         ["latency", timeout, seconds] => latency::run(timeout.parse()?, seconds.parse()?),
         // The other process.

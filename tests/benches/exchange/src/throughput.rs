@@ -1,10 +1,9 @@
 //! Bytes a second: every producer sends full batches to every consumer.
 
-use crate::bare;
 use crate::process::{
     BUFFERS, FLOATING, Other, PATIENCE, PRODUCER, Process, announce, buffers, gate, partition,
 };
-use anyhow::{Context, Result};
+use anyhow::Result;
 use bytes::Bytes;
 use heddle_exchange::{GateEvent, InputGate, ResultPartition};
 use serde_json::json;
@@ -86,9 +85,18 @@ impl Measured {
             processor_ns_per_batch: processor_seconds * 1e9 / batches,
         })
     }
+
+    pub fn print(&self) {
+        let row = json!({
+            "batch_bytes": BATCH,
+            "bytes_per_second": self.bytes_per_second,
+            "processor_ns_per_batch": self.processor_ns_per_batch,
+        });
+        println!("{row}");
+    }
 }
 
-fn measure(shape: Shape, seconds: &str) -> Result<Measured> {
+pub fn measure(shape: Shape, seconds: &str) -> Result<Measured> {
     let (producers, consumers) = (shape.producers.to_string(), shape.consumers.to_string());
     let other = Other::start(&["throughput-producer", &producers, &consumers, seconds])?;
     let process = Process::start("consumer")?;
@@ -110,31 +118,4 @@ fn measure(shape: Shape, seconds: &str) -> Result<Measured> {
         }
         Measured::new(total, began.elapsed(), other.processor_time()? - before)
     })
-}
-
-fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied()
-}
-
-pub fn run(shape: Shape, seconds: &str, rounds: u32) -> Result<()> {
-    let mut all = Vec::new();
-    for _ in 0..rounds {
-        // Alternating: the machine is not the same from second to second.
-        all.push((bare::measure(seconds)?, measure(shape, seconds)?));
-    }
-    let of = |value: fn(&(Measured, Measured)) -> f64| median(all.iter().map(value)).context("no round");
-    let row = json!({
-        "producers": shape.producers,
-        "consumers": shape.consumers,
-        "batch_bytes": BATCH,
-        "bytes_per_second": of(|(_, exchange)| exchange.bytes_per_second)?,
-        "bare_bytes_per_second": of(|(bare, _)| bare.bytes_per_second)?,
-        "ratio": of(|(bare, exchange)| exchange.bytes_per_second / bare.bytes_per_second)?,
-        "processor_ns_per_batch": of(|(_, exchange)| exchange.processor_ns_per_batch)?,
-        "bare_processor_ns_per_batch": of(|(bare, _)| bare.processor_ns_per_batch)?,
-    });
-    println!("{row}");
-    Ok(())
 }
