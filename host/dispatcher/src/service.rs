@@ -15,7 +15,7 @@ use crate::{Error, Options, submission};
 use heddle_blob::BlobServer;
 use heddle_ha::{LeaderElection, Leadership, Services};
 use heddle_model::failure::{ErrorCode, Failure};
-use heddle_model::id::{JobId, JobMasterId, ResourceManagerId};
+use heddle_model::id::{DispatcherId, JobId, JobMasterId, ResourceManagerId};
 use heddle_model::job_graph::JobGraph;
 use heddle_rpc::{Address, JobResult, RpcService};
 use std::collections::{BTreeMap, HashMap};
@@ -52,6 +52,10 @@ enum Event {
 pub struct Service {
     options: Options,
     rpc: Arc<dyn RpcService>,
+    /// What is served while it leads.
+    handle: Handle,
+    /// Where, if it leads: an address of this leader's own.
+    served_at: Option<Address>,
     commands: mpsc::Receiver<Command>,
     election: Box<dyn LeaderElection>,
     persistence: Persistence,
@@ -70,7 +74,7 @@ pub struct Service {
 }
 
 impl Service {
-    /// Serves at its address from now on; messages wait until it runs and leads.
+    /// The handle's messages wait until it runs and leads.
     pub fn new(
         options: Options,
         rpc: Arc<dyn RpcService>,
@@ -91,7 +95,7 @@ impl Service {
     ) -> (Self, Handle) {
         let (sender, commands) = mpsc::channel(MAX_WAITING_MESSAGES);
         let handle = Handle { address: options.address.clone(), commands: sender, blobs: blobs.clone() };
-        rpc.serve_dispatcher(options.address.clone(), Arc::new(handle.clone()));
+        blobs.use_copies(ha.blobs.clone());
         let persistence = Persistence {
             job_graphs: ha.job_graphs,
             job_results: ha.job_results,
@@ -112,6 +116,8 @@ impl Service {
             },
             options,
             rpc,
+            handle: handle.clone(),
+            served_at: None,
             commands,
             election: ha.dispatcher_election,
             persistence,
@@ -131,7 +137,7 @@ impl Service {
     pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), Error> {
         info!(address = %self.options.address, "dispatcher started");
         let outcome = self.lead(shutdown).await;
-        self.rpc.stop_serving(&self.options.address);
+        self.stop_serving();
         info!("dispatcher stopped");
         outcome
     }
@@ -203,7 +209,8 @@ impl Service {
                 self.steps.spawn(async move { Done::Recovered(persistence.recover(most).await) });
             }
             Some(leadership::Command::Serve { session }) => {
-                match self.election.confirm(session, &self.options.address.0).await {
+                let address = self.serve(session);
+                match self.election.confirm(session, &address.0).await {
                     Ok(()) => {}
                     Err(error @ heddle_ha::Error::NotLeader { .. }) => {
                         // The revocation follows.
@@ -215,12 +222,29 @@ impl Service {
             }
             Some(leadership::Command::Stop) => {
                 info!(jobs = self.jobs.len(), "leadership ended, suspending the jobs");
+                self.stop_serving();
                 self.stop.cancel();
                 self.stop_deadline = Some(Instant::now() + self.options.stop_timeout);
             }
             None => {}
         }
         Ok(())
+    }
+
+    /// Each leader has an address of its own: what was meant for a former one
+    /// reaches nobody.
+    fn serve(&mut self, session: u128) -> Address {
+        let address = Address(format!("{}/{}", self.options.address, DispatcherId(session)));
+        let handle = Handle { address: address.clone(), ..self.handle.clone() };
+        self.rpc.serve_dispatcher(address.clone(), Arc::new(handle));
+        self.served_at = Some(address.clone());
+        address
+    }
+
+    fn stop_serving(&mut self) {
+        if let Some(address) = self.served_at.take() {
+            self.rpc.stop_serving(&address);
+        }
     }
 
     async fn check_stopped(&mut self) -> Result<(), Error> {

@@ -81,10 +81,10 @@ impl ClusterEntrypoint {
 /// Tells who asks for them of the leaders in this process.
 fn publish(rpc: &GrpcRpcService, blob_server: Address) -> OnLeadership {
     let rpc = rpc.clone();
-    let (dispatcher, resource_manager) = Component::addresses(&rpc);
-    Arc::new(move |session| {
-        let leaders = session.map(|session| Leaders {
-            dispatcher: Some((dispatcher.clone(), session)),
+    let (_, resource_manager) = Component::addresses(&rpc);
+    Arc::new(move |leader| {
+        let leaders = leader.map(|(session, dispatcher)| Leaders {
+            dispatcher: Some((dispatcher, session)),
             resource_manager: Some((resource_manager.clone(), ResourceManagerId(session.0))),
             blob_server: Some(blob_server.clone()),
         });

@@ -6,15 +6,15 @@ use async_trait::async_trait;
 use heddle_ha::{Error, LeaderElection, Leadership};
 use heddle_model::id::{DispatcherId, ResourceManagerId};
 use heddle_resource_manager as resource_manager;
-use heddle_rpc::RpcService;
+use heddle_rpc::{Address, RpcService};
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-/// Called with the session that leads and is ready, and with none when it has
-/// ended.
-pub type OnLeadership = Arc<dyn Fn(Option<DispatcherId>) + Send + Sync>;
+/// Called with the session that leads and is ready, and where its dispatcher
+/// serves; with none when it has ended.
+pub type OnLeadership = Arc<dyn Fn(Option<(DispatcherId, Address)>) + Send + Sync>;
 
 /// Makes the driver of a session's resource manager.
 pub(crate) type MakeDriver =
@@ -70,7 +70,7 @@ impl LeaderElection for SharedElection {
 
     async fn confirm(&mut self, session: u128, address: &str) -> Result<(), Error> {
         self.inner.confirm(session, address).await?;
-        (self.on_leadership)(Some(DispatcherId(session)));
+        (self.on_leadership)(Some((DispatcherId(session), Address(address.to_owned()))));
         Ok(())
     }
 }

@@ -105,7 +105,7 @@ impl TaskExecutor {
                     Called::Cancelled(bounded(gateway.cancel_tasks(token, attempts)).await)
                 }
                 Call::Free { allocation_id, cause } => {
-                    Called::Freed(bounded(gateway.free_slot(allocation_id, cause)).await)
+                    Called::Freed(bounded(gateway.free_slot(token, allocation_id, cause)).await)
                 }
             };
             Event::TaskExecutorCalled { resource_id, generation, called }

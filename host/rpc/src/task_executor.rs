@@ -24,8 +24,8 @@ pub struct RequestSlot {
 #[async_trait]
 pub trait TaskExecutorGateway: Send + Sync {
     async fn request_slot(&self, token: ResourceManagerId, request: RequestSlot) -> Result<()>;
-    /// The job gives a slot back, or the resource manager takes it.
-    async fn free_slot(&self, allocation_id: AllocationId, cause: Failure) -> Result<()>;
+    /// The job gives a slot back. One that is free already is not an error.
+    async fn free_slot(&self, token: JobMasterId, allocation_id: AllocationId, cause: Failure) -> Result<()>;
     /// Accepts a group of tasks of one job; each one's further fate is told by
     /// `update_task_execution_state`.
     async fn submit_tasks(

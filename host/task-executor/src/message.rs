@@ -13,7 +13,7 @@ pub(crate) const MESSAGES_MAX: usize = 256;
 
 pub(crate) enum Request {
     Slot(ResourceManagerId, RequestSlot),
-    FreeSlot(AllocationId, Failure),
+    FreeSlot(JobMasterId, AllocationId, Failure),
     SubmitTasks(JobMasterId, Arc<JobInformation>, Vec<TaskDeploymentDescriptor>),
     CancelTasks(JobMasterId, Vec<ExecutionAttemptId>),
     DisconnectJobMaster(JobMasterId, JobId, Failure),
@@ -53,8 +53,8 @@ impl TaskExecutorGateway for Handle {
         self.call(Request::Slot(token, request)).await
     }
 
-    async fn free_slot(&self, allocation_id: AllocationId, cause: Failure) -> Result<()> {
-        self.call(Request::FreeSlot(allocation_id, cause)).await
+    async fn free_slot(&self, token: JobMasterId, allocation_id: AllocationId, cause: Failure) -> Result<()> {
+        self.call(Request::FreeSlot(token, allocation_id, cause)).await
     }
 
     async fn submit_tasks(

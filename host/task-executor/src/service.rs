@@ -253,7 +253,10 @@ impl<R: TaskRunner> Service<R> {
     fn answer(&mut self, request: Request) -> heddle_rpc::Result<()> {
         match request {
             Request::Slot(token, request) => self.request_slot(token, request),
-            Request::FreeSlot(allocation_id, cause) => {
+            Request::FreeSlot(token, allocation_id, cause) => {
+                if let Some(job_id) = self.slots.job_of(allocation_id) {
+                    self.check_job_master(job_id, token)?;
+                }
                 self.free_slot(allocation_id, &cause);
                 Ok(())
             }

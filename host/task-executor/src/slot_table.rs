@@ -116,6 +116,11 @@ impl SlotTable {
         Ok(())
     }
 
+    /// Whose an allocation is.
+    pub fn job_of(&self, allocation_id: AllocationId) -> Option<JobId> {
+        self.by_allocation.get(&allocation_id).map(|slot| slot.job_id)
+    }
+
     /// Refuses an allocation that is not the job's.
     pub fn check_job(&self, allocation_id: AllocationId, job_id: JobId) -> Result<(), Error> {
         match self.by_allocation.get(&allocation_id) {

@@ -10,7 +10,8 @@ use heddle_ha::{
 };
 use heddle_model::failure::Failure;
 use heddle_model::id::{
-    AllocationId, BlobKey, ExecutionAttemptId, JobId, JobMasterId, ResourceId, ResourceManagerId, VertexId,
+    AllocationId, BlobKey, DispatcherId, ExecutionAttemptId, JobId, JobMasterId, ResourceId,
+    ResourceManagerId, VertexId,
 };
 use heddle_model::job_graph::{ExecutionConfig, JobGraph, JobVertex};
 use heddle_model::job_status::JobStatus;
@@ -360,7 +361,7 @@ impl LeaderElection for Election {
         }
     }
     async fn confirm(&mut self, session: u128, address: &str) -> std::result::Result<(), HaError> {
-        assert_eq!(address, "embedded:dispatcher");
+        assert_eq!(address, format!("embedded:dispatcher/{}", DispatcherId(session)));
         self.confirmed.send(session).ok();
         Ok(())
     }
@@ -457,7 +458,13 @@ impl Fixture {
     }
 
     pub fn gateway(&self) -> Arc<dyn DispatcherGateway> {
-        self.rpc.dispatcher(&self.address).unwrap()
+        Arc::new(self.handle.clone())
+    }
+
+    /// Whoever is served as the leader of a session.
+    pub fn leader(&self, session: u128) -> Result<Arc<dyn DispatcherGateway>> {
+        let address = Address(format!("{}/{}", self.address, DispatcherId(session)));
+        self.rpc.dispatcher(&address)
     }
 
     /// The next job master that is started.

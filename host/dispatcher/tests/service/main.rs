@@ -9,7 +9,7 @@ use heddle_ha::{JobGraphStore, JobResultEntry, JobResultStore, Leadership, Resul
 use heddle_model::failure::{ErrorCode, Failure};
 use heddle_model::id::{BlobKey, JobId};
 use heddle_model::job_status::JobStatus;
-use heddle_rpc::{DispatcherGateway, Error, JobResult, RpcService};
+use heddle_rpc::{DispatcherGateway, Error, JobResult};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -353,7 +353,7 @@ async fn a_recovery_that_fails_is_fatal_and_says_why() {
         format!("{error}: {cause}"),
         "the jobs of the former leader could not be recovered: list failed: the disk is full"
     );
-    assert!(fixture.rpc.dispatcher(&fixture.address).is_err());
+    assert!(fixture.leader(1).is_err());
 }
 
 #[tokio::test(start_paused = true)]
@@ -406,6 +406,21 @@ async fn a_new_leader_process_starts_only_after_the_former_has_stopped() {
     next.end(JobStatus::Finished);
     let result = fixture.gateway().request_job_result(JobId(1)).await.unwrap();
     assert_eq!(result.status, JobStatus::Finished);
+    fixture.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_meant_for_a_former_leader_reaches_nobody() {
+    let mut fixture = Fixture::prepare(|options| options, |_| async {}).await;
+    assert!(fixture.leader(1).is_err(), "it does not lead yet");
+    fixture.lead(1).await;
+    let former = fixture.leader(1).unwrap();
+    assert_eq!(former.list_jobs().await, Ok(vec![]));
+    fixture.lead(2).await;
+    assert!(fixture.leader(1).is_err());
+    assert_eq!(fixture.leader(2).unwrap().list_jobs().await, Ok(vec![]));
+    fixture.election.send(Leadership::Revoked).unwrap();
+    eventually(|| async { fixture.leader(2).is_err() }).await;
     fixture.stop().await;
 }
 

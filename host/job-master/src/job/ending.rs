@@ -69,7 +69,7 @@ impl Job {
             let (gateway, cause) = (Arc::clone(&task_executor.gateway), cause.clone());
             self.calls.spawn(async move {
                 for (allocation_id, cause) in slots {
-                    let _ = gateway.free_slot(allocation_id, cause).await;
+                    let _ = gateway.free_slot(token, allocation_id, cause).await;
                 }
                 // The TaskExecutor may have forgotten the job with its last slot.
                 if let Err(error) = gateway.disconnect_job_master(token, job_id, cause).await {

@@ -259,7 +259,7 @@ impl Worker {
     pub async fn fail_first_slot(&self, cause: Failure) {
         let allocation_id = *self.state().slots.keys().next().expect("the worker has a slot");
         let (gateway, token) = self.job_master().expect("the worker has slots of the job");
-        let _ = TaskExecutorGateway::free_slot(self, allocation_id, cause.clone()).await;
+        let _ = TaskExecutorGateway::free_slot(self, token, allocation_id, cause.clone()).await;
         let _ = gateway.fail_slot(token, self.id.clone(), allocation_id, cause).await;
     }
 }
@@ -276,7 +276,12 @@ impl TaskExecutorGateway for Worker {
         Ok(())
     }
 
-    async fn free_slot(&self, allocation_id: AllocationId, _cause: Failure) -> Result<()> {
+    async fn free_slot(
+        &self,
+        _token: JobMasterId,
+        allocation_id: AllocationId,
+        _cause: Failure,
+    ) -> Result<()> {
         self.check_frozen().await;
         let mut state = self.state();
         if state.slots.remove(&allocation_id).is_some() {

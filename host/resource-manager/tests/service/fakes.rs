@@ -115,7 +115,7 @@ impl TaskExecutorGateway for Gateway {
         assert_eq!(token, TOKEN);
         self.hear(Heard::Heartbeat).await
     }
-    async fn free_slot(&self, _: AllocationId, _: Failure) -> Result<()> {
+    async fn free_slot(&self, _: JobMasterId, _: AllocationId, _: Failure) -> Result<()> {
         unreachable!()
     }
     async fn submit_tasks(

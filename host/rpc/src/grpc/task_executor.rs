@@ -50,9 +50,10 @@ impl TaskExecutorGateway for RemoteTaskExecutor {
         self.remote.call("request_slot", self.client.clone().request_slot(request)).await.map(drop)
     }
 
-    async fn free_slot(&self, allocation_id: AllocationId, cause: Failure) -> Result<()> {
+    async fn free_slot(&self, token: JobMasterId, allocation_id: AllocationId, cause: Failure) -> Result<()> {
         let request = FreeSlotRequest {
             endpoint: self.remote.endpoint(),
+            token: wire::id(token.0),
             allocation_id: wire::id(allocation_id.0),
             cause: Some(cause.into()),
         };
@@ -143,8 +144,9 @@ impl TaskExecutor for Answers {
         let r = request.into_inner();
         let gateway = self.task_executor(&r.endpoint)?;
         self.done(async {
+            let token = job_master_token(&r.token)?;
             let allocation = AllocationId(wire::bits(&r.allocation_id, "an allocation id")?);
-            gateway.free_slot(allocation, wire::present(r.cause, "a cause")?.into()).await
+            gateway.free_slot(token, allocation, wire::present(r.cause, "a cause")?.into()).await
         })
         .await
     }

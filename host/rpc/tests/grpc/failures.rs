@@ -6,7 +6,7 @@ use expect_test::expect;
 use heddle_model::config::value::{ConfigValue, PortRange};
 use heddle_model::failure::{ErrorCode, Failure};
 use heddle_model::id::{JobMasterId, ResourceManagerId};
-use heddle_rpc::grpc::{GrpcClient, Identity, Limits, Role};
+use heddle_rpc::grpc::{GrpcClient, Identity, Limits, PROTOCOL_VERSION, Role};
 use heddle_rpc::{Address, DispatcherGateway, Error, RpcService};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -236,12 +236,13 @@ async fn another_version_or_cluster_is_refused_and_both_ends_are_named() {
         let result = gateway.list_jobs().await;
         result.map(drop).map_err(|error| {
             let text = error.to_string().replace(worker.advertised(), "WORKER");
-            text.replace(process.advertised(), "MANAGER")
+            let text = text.replace(process.advertised(), "MANAGER");
+            text.replace(&format!("protocol {PROTOCOL_VERSION}"), "protocol OURS")
         })
     };
     assert_eq!(ask(worker.clone()).await, Ok(()));
-    let newer = Identity { protocol: 2, build: "9.9.9".into(), ..worker.clone() };
-    expect!["taskexecutor at WORKER is of version 9.9.9 and speaks protocol 2, jobmanager at MANAGER is of version 0.1.0 and speaks protocol 1; run the same version of Heddle in both places"]
+    let newer = Identity { protocol: 1_000_000, build: "9.9.9".into(), ..worker.clone() };
+    expect!["taskexecutor at WORKER is of version 9.9.9 and speaks protocol 1000000, jobmanager at MANAGER is of version 0.1.0 and speaks protocol OURS; run the same version of Heddle in both places"]
         .assert_eq(&ask(newer).await.unwrap_err());
     let other = Identity { cluster_id: Some("cluster-2".into()), ..worker.clone() };
     expect!["taskexecutor at WORKER belongs to cluster `cluster-2`, jobmanager at MANAGER to cluster `cluster-1`; check jobmanager.rpc.address and high-availability.cluster-id of both"]

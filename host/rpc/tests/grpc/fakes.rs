@@ -255,8 +255,8 @@ impl TaskExecutorGateway for Recorder {
     async fn request_slot(&self, t: ResourceManagerId, r: RequestSlot) -> Result<()> {
         self.call("request_slot", (t, r), ()).await
     }
-    async fn free_slot(&self, a: AllocationId, f: Failure) -> Result<()> {
-        self.call("free_slot", (a, f), ()).await
+    async fn free_slot(&self, t: JobMasterId, a: AllocationId, f: Failure) -> Result<()> {
+        self.call("free_slot", (t, a, f), ()).await
     }
     async fn submit_tasks(
         &self,

@@ -2,7 +2,7 @@
 //! others go on.
 
 use crate::fakes::{LONG, Process, Recorder, client, options};
-use heddle_rpc::grpc::{Limits, Options, Role};
+use heddle_rpc::grpc::{Limits, Options, PROTOCOL_VERSION, Role};
 use heddle_rpc::{Address, RpcService};
 use std::sync::Arc;
 use std::time::Duration;
@@ -173,7 +173,8 @@ async fn calls_that_make_no_sense_are_refused_and_counted() {
         headers.iter().for_each(|(name, value)| literal(name, value));
         [frame(1, 4, stream, &block), frame(0, 1, stream, body)].concat()
     };
-    let introduced = [("heddle-protocol", "1"), ("heddle-role", "client")];
+    let version = PROTOCOL_VERSION.to_string();
+    let introduced = [("heddle-protocol", version.as_str()), ("heddle-role", "client")];
     let list = "/heddle.rpc.Dispatcher/ListJobs";
     let calls = [
         // Nobody introduces itself.

@@ -101,7 +101,7 @@ async fn ask_task_executor(gateway: &dyn TaskExecutorGateway) -> Vec<String> {
     };
     answers![
         gateway.request_slot(manager, request),
-        gateway.free_slot(ALLOCATION, samples::failure()),
+        gateway.free_slot(token, ALLOCATION, samples::failure()),
         gateway.submit_tasks(token, Arc::new(samples::job_information()), samples::tasks()),
         gateway.submit_tasks(token, Arc::new(samples::job_information()), vec![]),
         gateway.cancel_tasks(token, vec![samples::attempt(), samples::attempt()]),

@@ -52,7 +52,10 @@ async fn a_task_runs_in_a_slot_that_was_offered_and_its_end_is_told() {
         ]
     );
     assert_eq!(worker.slots().await, [None, Some(4)], "the slot is the job's until it gives it back");
-    worker.handle.free_slot(AllocationId(4), end()).await.expect("it is taken");
+    let stale = worker.handle.free_slot(STALE, AllocationId(4), end()).await;
+    assert_eq!(stale, Err(Error::Fenced { expected: TOKEN.to_string(), got: STALE.to_string() }));
+    assert_eq!(worker.slots().await, [None, Some(4)]);
+    worker.handle.free_slot(TOKEN, AllocationId(4), end()).await.expect("it is taken");
     process.resource_manager.log.until("slot 1 is free of 4").await;
     assert_eq!(worker.slots().await, [None, None]);
 }
@@ -246,7 +249,7 @@ async fn tasks_that_are_not_for_here_do_not_start() {
     foreign.attempt.job_id = heddle_model::id::JobId::from_bits(8);
     refusal(worker.submit(TOKEN, vec![foreign]).await);
     assert_eq!(process.job_master.log.count("task"), 0);
-    worker.handle.free_slot(AllocationId(4), end()).await.expect("it is taken");
+    worker.handle.free_slot(TOKEN, AllocationId(4), end()).await.expect("it is taken");
     assert_eq!(worker.slots().await, [None, None], "nothing runs in it");
 }
 
@@ -292,7 +295,7 @@ async fn a_slot_that_is_taken_away_is_free_when_its_task_has_ended() {
     process.job_master.log.until("offered").await;
     worker.submit(TOKEN, vec![sink_task(0, 4)]).await.expect("the slot is the job's");
     process.job_master.log.until("INITIALIZING").await;
-    worker.handle.free_slot(AllocationId(4), end()).await.expect("it is taken");
+    worker.handle.free_slot(TOKEN, AllocationId(4), end()).await.expect("it is taken");
     process.job_master.log.until("task 0 FAILED: the job has ended").await;
     process.resource_manager.log.until("slot 0 is free of 4").await;
     assert_eq!(worker.slots().await, [None, None]);
@@ -408,14 +411,14 @@ async fn what_a_job_shares_in_a_process_stays_for_the_worker_that_still_runs_it(
     let producer = process.producer(1);
     second.submit(TOKEN, vec![sink_task(1, 6)]).await.expect("the slot is the job's");
     process.job_master.log.until("task 1 RUNNING").await;
-    first.handle.free_slot(AllocationId(4), end()).await.expect("it is taken");
+    first.handle.free_slot(TOKEN, AllocationId(4), end()).await.expect("it is taken");
     process.resource_manager.log.until("slot 0 is free of 4").await;
     producer.finish();
     process.job_master.log.until("task 1 FINISHED").await;
     assert_eq!(first.slots().await, [None, None]);
     let _kept = process.producer(0);
     assert_eq!(process.shared.partitions.partitions(), 1);
-    second.handle.free_slot(AllocationId(6), end()).await.expect("it is taken");
+    second.handle.free_slot(TOKEN, AllocationId(6), end()).await.expect("it is taken");
     process.resource_manager.log.until("slot 0 is free of 6").await;
     assert_eq!(second.slots().await, [None, None]);
     assert_eq!(process.shared.partitions.partitions(), 0, "the last one has left");
