@@ -54,6 +54,9 @@ impl DispatcherGateway for Uploads {
     async fn cancel_job(&self, _: JobId) -> heddle_rpc::Result<()> {
         unreachable!("only blobs travel here")
     }
+    async fn request_cluster_overview(&self) -> heddle_rpc::Result<heddle_rpc::ClusterOverview> {
+        unreachable!("only blobs travel here")
+    }
 }
 
 fn limits() -> Limits {

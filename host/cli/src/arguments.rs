@@ -35,7 +35,7 @@ pub struct Arguments {
 pub enum Command {
     /// Run a job and wait for its end
     Run(RunArguments),
-    /// Show the plan of a job without running it
+    /// Show the plan of a job without running it, or what a job of a cluster does
     Info(InfoArguments),
     /// Show the effective configuration and where each value came from
     Config(ConfigArguments),
@@ -321,29 +321,50 @@ pub struct RunArguments {
 const INFO_HELP: &str = "\
 Examples:
   heddle info word-count.wasm --input README.md --output /tmp/words
-  heddle info -p 4 --json job.wasm | jq .nodes";
+  heddle info -p 4 --json job.wasm | jq .nodes
+  heddle info 5f3a0c1e9b7d4a62b8c0d1e2f3a4b5c6
+  heddle info -m jobmanager:6123 --json 5f3a0c1e9b7d4a62b8c0d1e2f3a4b5c6
+
+Of a component it shows the plan, without running it. Of a job of a cluster, named by its id: what its
+vertices and subtasks do, their rates and attempts, the latest failures.";
 
 #[derive(Debug, Args)]
 #[command(
-    override_usage = "heddle info [OPTIONS] <JOB.wasm> [ARGUMENTS OF THE JOB]...",
+    override_usage = "heddle info [OPTIONS] <JOB.wasm> [ARGUMENTS OF THE JOB]...\n       heddle info [OPTIONS] <JOB ID>",
     after_help = INFO_HELP
 )]
 pub struct InfoArguments {
     #[command(flatten)]
     pub configuration: ConfigurationArguments,
 
-    /// Print the plan as JSON only
+    /// Address of the JobManager that is asked for a job
+    #[arg(short = 'm', long = "jobmanager", value_name = "HOST:PORT")]
+    pub jobmanager: Option<String>,
+
+    /// Print JSON only
     #[arg(long)]
     pub json: bool,
 
-    /// The component of the job, and the job's own arguments
+    /// The component of the job, and the job's own arguments; or the id of a job of a cluster
     #[arg(
         required = true,
         trailing_var_arg = true,
-        value_names = ["JOB.wasm", "ARGUMENTS"],
+        value_names = ["JOB.wasm | JOB ID", "ARGUMENTS"],
         value_hint = clap::ValueHint::FilePath
     )]
     pub job: Vec<OsString>,
+}
+
+/// Options of `heddle info` that stand behind a job's id.
+#[derive(Debug, Parser)]
+#[command(name = "heddle info", no_binary_name = true)]
+pub struct BehindJobId {
+    #[command(flatten)]
+    pub cluster: ClusterArguments,
+
+    /// Print JSON only
+    #[arg(long)]
+    pub json: bool,
 }
 
 const CONFIG_HELP: &str = "\

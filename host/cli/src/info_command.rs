@@ -1,21 +1,44 @@
-//! `heddle info`: the plan of a job as JSON and as a picture.
+//! `heddle info`: the plan of a job as JSON and as a picture. Of a job that is
+//! named by its id, `job_info` tells.
 
-use crate::arguments::InfoArguments;
+use crate::arguments::{BehindJobId, ClusterArguments, InfoArguments};
 use crate::guest_lines::GuestLines;
 use crate::screen::{Screen, Style};
-use crate::{config_command, logging, run_command};
+use crate::{cluster, config_command, job_info, logging, report, run_command};
+use clap::Parser as _;
 use heddle_client::{Job, Sandbox};
 use heddle_model::failure::Failure;
 use heddle_model::plan_json::stream_plan_json;
 use heddle_model::plan_picture::{MAX_WIDTH, plan_picture_within};
 use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 /// Narrower than this a picture is of no use.
 const WIDTH_MIN: usize = 40;
 
+/// Options may stand before the id and behind it.
+fn job(arguments: &InfoArguments, id: &str) -> Result<ExitCode, Failure> {
+    let behind = match BehindJobId::try_parse_from(&arguments.job[1..]) {
+        Ok(behind) => behind,
+        Err(error) => return Ok(report::usage(&error)),
+    };
+    let dynamic = [&arguments.configuration.dynamic[..], &behind.cluster.dynamic].concat();
+    let given = ClusterArguments {
+        jobmanager: behind.cluster.jobmanager.or_else(|| arguments.jobmanager.clone()),
+        dynamic,
+        verbose: behind.cluster.verbose,
+    };
+    job_info::run(&given, id, arguments.json || behind.json)
+}
+
 pub fn run(arguments: &InfoArguments) -> Result<ExitCode, Failure> {
+    let first = arguments.job.first().map(|first| first.to_string_lossy()).unwrap_or_default();
+    let is_id = cluster::job_id(&first).is_ok() && !Path::new(&*first).exists();
+    if is_id || arguments.jobmanager.is_some() {
+        return job(arguments, &first);
+    }
     let configuration = config_command::load(&arguments.configuration)?;
     let request = run_command::job_request(&arguments.job)?;
     let screen = Arc::new(Screen::new(Style::Plain));

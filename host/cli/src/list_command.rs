@@ -6,7 +6,7 @@ use crate::screen::{Screen, Style};
 use crate::{cluster, utc};
 use heddle_model::failure::Failure;
 use heddle_model::job_status::JobStatus;
-use heddle_rpc::JobOverview;
+use heddle_rpc::{JobOverview, ResourceOverview};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -16,8 +16,16 @@ pub fn run(arguments: &ListArguments) -> Result<ExitCode, Failure> {
     let configuration = cluster::load(&arguments.cluster, "list")?;
     let screen = Arc::new(Screen::new(Style::Plain));
     let client = cluster::client(&configuration, &screen)?;
-    let jobs = block_on(async { client.list().await })?;
-    let text = if arguments.json { json(&jobs, arguments) } else { table(&jobs, arguments) };
+    let (jobs, overview) = block_on(async {
+        let jobs = client.list().await?;
+        let overview = if arguments.json { None } else { client.overview().await.ok() };
+        Ok((jobs, overview))
+    })?;
+    let text = match overview {
+        _ if arguments.json => json(&jobs, arguments),
+        Some(overview) => table(&jobs, arguments) + &resources(&overview.resources),
+        None => table(&jobs, arguments),
+    };
     // The reader may have gone away.
     let _ = std::io::stdout().write_all(text.as_bytes());
     Ok(ExitCode::SUCCESS)
@@ -100,6 +108,20 @@ fn table(jobs: &[JobOverview], arguments: &ListArguments) -> String {
         true => "No jobs; -a shows those that have ended, too.\n".to_owned(),
         false => out,
     }
+}
+
+/// What there is to run jobs on, in a line.
+fn resources(resources: &ResourceOverview) -> String {
+    let sum = |of: fn(&heddle_rpc::TaskExecutorOverview) -> u32| {
+        resources.task_executors.iter().map(|executor| u64::from(of(executor))).sum::<u64>()
+    };
+    let (slots, free) = (sum(|executor| executor.slots), sum(|executor| executor.free_slots));
+    let mut line = format!("TaskExecutors: {}, slots: {slots}, free: {free}", resources.task_executors.len());
+    if resources.waiting_requests > 0 {
+        let _ = write!(line, "; {} slots are waited for", resources.waiting_requests);
+    }
+    line.push('\n');
+    line
 }
 
 #[cfg(test)]

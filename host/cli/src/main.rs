@@ -13,6 +13,7 @@ mod daemon;
 mod follow;
 mod guest_lines;
 mod info_command;
+mod job_info;
 mod later;
 mod list_command;
 mod logging;

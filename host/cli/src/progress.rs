@@ -110,6 +110,7 @@ mod tests {
             vertices,
             accumulators: Default::default(),
             failure: None,
+            failures: Vec::new(),
         }
     }
 

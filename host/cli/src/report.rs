@@ -38,7 +38,7 @@ fn one_line(text: &str) -> String {
 }
 
 /// Without what a terminal would obey: parts of it come from guests.
-fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()
 }
 

@@ -7,7 +7,7 @@ use crate::{Connection, Job, from_rpc, internal};
 use heddle_model::config::Configuration;
 use heddle_model::failure::{ErrorCode, Failure};
 use heddle_model::id::JobId;
-use heddle_rpc::{DispatcherGateway, JobDetails, JobOverview, JobResult};
+use heddle_rpc::{ClusterOverview, DispatcherGateway, JobDetails, JobOverview, JobResult};
 use heddle_wasm::Component;
 use std::sync::Arc;
 
@@ -68,6 +68,11 @@ impl ClusterClient {
     /// All jobs that the cluster knows, the oldest first.
     pub async fn list(&self) -> Result<Vec<JobOverview>, Failure> {
         self.dispatcher.list_jobs().await.map_err(from_rpc)
+    }
+
+    /// TaskExecutors, slots and jobs in numbers.
+    pub async fn overview(&self) -> Result<ClusterOverview, Failure> {
+        self.dispatcher.request_cluster_overview().await.map_err(from_rpc)
     }
 }
 

@@ -14,7 +14,8 @@ use heddle_model::job_graph::JobGraph;
 use heddle_model::job_status::JobStatus;
 use heddle_rpc::grpc::{GrpcClient, Identity, Limits, Role};
 use heddle_rpc::{
-    Address, BlobContent, DispatcherGateway, Error, JobDetails, JobOverview, JobResult, Result,
+    Address, BlobContent, ClusterOverview, DispatcherGateway, Error, JobDetails, JobOverview, JobResult,
+    Result,
 };
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -273,5 +274,9 @@ impl DispatcherGateway for LeadingDispatcher {
 
     async fn cancel_job(&self, job_id: JobId) -> Result<()> {
         self.call(|dispatcher| async move { dispatcher.cancel_job(job_id).await }).await
+    }
+
+    async fn request_cluster_overview(&self) -> Result<ClusterOverview> {
+        self.call(|dispatcher| async move { dispatcher.request_cluster_overview().await }).await
     }
 }

@@ -104,7 +104,9 @@ async fn a_job_over_several_task_executors_counts_exactly_and_its_times_add_up()
         assert_eq!((of_one.broke_protocol, of_one.turned_away), (0, 0));
     }
     for vertex in dispatcher.request_job(job_id).await.unwrap().vertices {
-        for (_, metrics) in vertex.subtasks {
+        for subtask in vertex.subtasks {
+            let metrics = subtask.metrics;
+            assert!(subtask.task_executor.is_some());
             let sum = metrics.busy_ms + metrics.back_pressured_ms + metrics.idle_ms;
             assert!(sum > 0 && sum <= result.runtime_ms + 3, "{metrics:?} within {} ms", result.runtime_ms);
         }

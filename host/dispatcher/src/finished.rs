@@ -175,6 +175,7 @@ mod tests {
             vertices: Vec::new(),
             accumulators: BTreeMap::new(),
             failure: None,
+            failures: Vec::new(),
         };
         let result = JobResult {
             job_id,

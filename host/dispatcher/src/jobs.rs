@@ -5,7 +5,7 @@ use crate::service::now_ms;
 use heddle_model::failure::{ErrorCode, Failure};
 use heddle_model::id::{JobId, JobMasterId};
 use heddle_model::job_status::JobStatus;
-use heddle_rpc::{Address, JobDetails, JobMasterGateway, JobOverview, JobResult};
+use heddle_rpc::{Address, JobDetails, JobFailure, JobMasterGateway, JobOverview, JobResult};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -21,6 +21,12 @@ pub(crate) enum Phase {
     },
     /// Its result is being stored.
     Ending,
+}
+
+/// The failure that ended a job, as the only one that is known.
+pub(crate) fn ended_by(end_time_ms: Option<u64>, failure: Option<&Failure>) -> Vec<JobFailure> {
+    let at_ms = end_time_ms.unwrap_or_default();
+    failure.map(|failure| JobFailure { at_ms, failure: failure.clone() }).into_iter().collect()
 }
 
 pub(crate) struct Job {
@@ -123,6 +129,7 @@ impl Job {
             vertices: Vec::new(),
             accumulators: BTreeMap::new(),
             failure: None,
+            failures: Vec::new(),
         }
     }
 
@@ -133,6 +140,7 @@ impl Job {
         details.overview.end_time_ms = Some(self.start_time_ms + result.runtime_ms);
         details.accumulators = result.accumulators.clone();
         details.failure = result.failure.clone();
+        details.failures = ended_by(details.overview.end_time_ms, result.failure.as_ref());
         details
     }
 }

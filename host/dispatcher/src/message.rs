@@ -6,7 +6,8 @@ use heddle_model::failure::Failure;
 use heddle_model::id::{BlobKey, JobId};
 use heddle_model::job_graph::JobGraph;
 use heddle_rpc::{
-    Address, BlobContent, DispatcherGateway, Error, JobDetails, JobOverview, JobResult, Result,
+    Address, BlobContent, ClusterOverview, DispatcherGateway, Error, JobDetails, JobOverview, JobResult,
+    Result,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -21,6 +22,7 @@ pub(crate) enum Command {
     Details(JobId, Reply<JobDetails>),
     Result(JobId, Reply<JobResult>),
     Cancel(JobId, Reply<()>),
+    Overview(Reply<ClusterOverview>),
 }
 
 impl Command {
@@ -34,6 +36,7 @@ impl Command {
             Command::Details(_, reply) => drop(reply.send(Err(error))),
             Command::Result(_, reply) => drop(reply.send(Err(error))),
             Command::Cancel(_, reply) => drop(reply.send(Err(error))),
+            Command::Overview(reply) => drop(reply.send(Err(error))),
         }
     }
 }
@@ -80,5 +83,9 @@ impl DispatcherGateway for Handle {
 
     async fn cancel_job(&self, job_id: JobId) -> Result<()> {
         self.call(|reply| Command::Cancel(job_id, reply)).await
+    }
+
+    async fn request_cluster_overview(&self) -> Result<ClusterOverview> {
+        self.call(Command::Overview).await
     }
 }

@@ -271,6 +271,7 @@ impl Service {
             Command::Details(job_id, reply) => self.details(job_id, reply),
             Command::Result(job_id, reply) => self.result(job_id, reply),
             Command::Cancel(job_id, reply) => self.cancel(job_id, reply),
+            Command::Overview(reply) => self.overview(reply),
         }
     }
 

@@ -1,10 +1,11 @@
 //! The job as clients see it, read off the scheduler.
 
+use crate::job::epoch_ms;
 use heddle_model::job_status::JobStatus;
 use heddle_model::task::TaskMetrics;
-use heddle_rpc::{JobDetails, JobOverview, VertexDetails};
+use heddle_rpc::{JobDetails, JobFailure, JobOverview, SubtaskDetails, VertexDetails};
 use heddle_scheduler::scheduler::Scheduler;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 /// Milliseconds since the epoch.
 #[derive(Clone, Copy, Debug)]
@@ -24,7 +25,8 @@ pub(crate) fn overview(scheduler: &Scheduler, status: JobStatus, times: Times) -
     }
 }
 
-pub(crate) fn details(scheduler: &Scheduler, times: Times) -> JobDetails {
+/// `survived`: the latest failures after which the job was restarted.
+pub(crate) fn details(scheduler: &Scheduler, times: Times, survived: &VecDeque<JobFailure>) -> JobDetails {
     let graph = scheduler.graph();
     let vertices = graph
         .vertices()
@@ -33,28 +35,41 @@ pub(crate) fn details(scheduler: &Scheduler, times: Times) -> JobDetails {
             let subtasks: Vec<_> = vertex
                 .subtasks()
                 .map(|index| &graph.subtask(index).current)
-                .map(|execution| (execution.state, execution.metrics))
+                .map(|execution| SubtaskDetails {
+                    state: execution.state,
+                    attempt: execution.attempt,
+                    task_executor: execution.slot.as_ref().map(|slot| slot.resource_id.clone()),
+                    metrics: execution.metrics,
+                })
                 .collect();
             let mut states = BTreeMap::new();
-            for (state, _) in &subtasks {
-                *states.entry(state.name().to_owned()).or_insert(0) += 1;
+            for subtask in &subtasks {
+                *states.entry(subtask.state.name().to_owned()).or_insert(0) += 1;
             }
             VertexDetails {
                 vertex_id: vertex.vertex.id,
                 name: vertex.vertex.name.clone(),
                 parallelism: vertex.vertex.parallelism,
                 states,
-                metrics: sum(subtasks.iter().map(|(_, metrics)| metrics)),
+                metrics: sum(subtasks.iter().map(|subtask| &subtask.metrics)),
                 subtasks,
             }
         })
         .collect();
+    let mut failures: Vec<_> = survived.iter().cloned().collect();
+    if matches!(scheduler.status(), JobStatus::Failing | JobStatus::Failed)
+        && let Some(failure) = scheduler.failure()
+    {
+        let at_ms = times.ended_at_ms.unwrap_or_else(epoch_ms);
+        failures.push(JobFailure { at_ms, failure: failure.clone() });
+    }
     JobDetails {
         overview: overview(scheduler, scheduler.status(), times),
         restarts: scheduler.restarts(),
         vertices,
         accumulators: scheduler.accumulators(),
         failure: scheduler.failure().cloned(),
+        failures,
     }
 }
 

@@ -20,7 +20,7 @@ use heddle_model::job_graph::JobGraph;
 use heddle_model::job_status::JobStatus;
 use heddle_model::plan::TransformationId;
 use heddle_model::task::{InputSplit, JobInformation};
-use heddle_rpc::{Error, Result, RpcService, SlotOffer};
+use heddle_rpc::{Error, JobFailure, Result, RpcService, SlotOffer};
 use heddle_scheduler::scheduler::{self, Scheduler};
 use heddle_scheduler::slot_pool::{self, SlotPool};
 use rand::rngs::StdRng;
@@ -32,6 +32,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
+
+/// Failures that a job's details tell, at most.
+const FAILURES_MAX: usize = 16;
 
 /// An event for a brain that waits its turn.
 enum Todo {
@@ -56,6 +59,8 @@ pub(crate) struct Job {
     random: StdRng,
     next_heartbeat: Duration,
     prepared_sinks: BTreeSet<TransformationId>,
+    /// The latest failures that it survived.
+    survived: VecDeque<JobFailure>,
     collected: BTreeMap<String, Vec<String>>,
     started: Instant,
     times: Times,
@@ -102,6 +107,7 @@ impl Job {
             random,
             next_heartbeat: options.heartbeat_interval,
             prepared_sinks: BTreeSet::new(),
+            survived: VecDeque::new(),
             collected: BTreeMap::new(),
             started: Instant::now(),
             times,
@@ -329,10 +335,16 @@ impl Job {
         for action in actions {
             match action {
                 Action::StatusChanged(status) => self.status_changed(status),
-                Action::Restarting { failure, tasks, delay } => warn!(
-                    job_id = %self.id(), code = %failure.code, error = %failure, tasks, ?delay,
-                    "tasks start again after a failure"
-                ),
+                Action::Restarting { failure, tasks, delay } => {
+                    warn!(
+                        job_id = %self.id(), code = %failure.code, error = %failure, tasks, ?delay,
+                        "tasks start again after a failure"
+                    );
+                    if self.survived.len() == FAILURES_MAX {
+                        self.survived.pop_front();
+                    }
+                    self.survived.push_back(JobFailure { at_ms: epoch_ms(), failure });
+                }
                 Action::Prepare => {
                     let (outputs, job) = (Arc::clone(&self.outputs), Arc::clone(&self.job));
                     self.work_outside(move || Event::Prepared(outputs::prepare(&*outputs, &job)));
@@ -449,6 +461,6 @@ fn offer(offer: SlotOffer) -> slot_pool::Offer {
     }
 }
 
-fn epoch_ms() -> u64 {
+pub(crate) fn epoch_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }

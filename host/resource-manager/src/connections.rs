@@ -29,6 +29,10 @@ impl Liveness {
         self.unreachable = 0;
     }
 
+    pub(crate) fn silent(&self) -> Duration {
+        self.heard.elapsed()
+    }
+
     /// Takes the outcome of a heartbeat.
     pub(crate) fn answered(&mut self, result: &Result<()>) {
         self.asking = false;

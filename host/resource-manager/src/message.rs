@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use heddle_model::id::{AllocationId, InstanceId, JobId, JobMasterId, ResourceManagerId, SlotId};
 use heddle_rpc::{
-    Address, Error, JobMasterRegistration, ResourceManagerGateway, Result, SlotReport, SlotRequest,
-    TaskExecutorRegistration,
+    Address, Error, JobMasterRegistration, ResourceManagerGateway, ResourceOverview, Result, SlotReport,
+    SlotRequest, TaskExecutorRegistration,
 };
 use heddle_slot_manager::Overview;
 use std::sync::Arc;
@@ -33,6 +33,7 @@ pub(crate) enum Call {
     NotifySlotAvailable(InstanceId, SlotId, AllocationId, Reply<()>),
     DisconnectTaskExecutor(InstanceId, String, Reply<()>),
     Overview(Reply<Overview>),
+    ResourceOverview(Reply<ResourceOverview>),
 }
 
 /// How others talk to a resource manager in the same process.
@@ -130,5 +131,9 @@ impl ResourceManagerGateway for Handle {
         reason: String,
     ) -> Result<()> {
         self.call(token, |reply| Call::DisconnectTaskExecutor(instance, reason, reply)).await
+    }
+
+    async fn request_overview(&self, token: ResourceManagerId) -> Result<ResourceOverview> {
+        self.call(token, Call::ResourceOverview).await
     }
 }

@@ -8,11 +8,13 @@ use crate::{Error, Options};
 use heddle_model::failure::{ErrorCode, Failure};
 use heddle_model::id::{InstanceId, JobId, JobMasterId, ResourceId, ResourceManagerId};
 use heddle_rpc::{
-    Address, JobMasterRegistration, RequestSlot, RpcService, SlotReport, TaskExecutorRegistration,
+    Address, JobMasterRegistration, RequestSlot, ResourceOverview, RpcService, SlotReport,
+    TaskExecutorOverview, TaskExecutorRegistration,
 };
 use heddle_slot_manager::{Action, Event as SlotEvent, ReportedSlot, SlotManager};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -247,6 +249,35 @@ impl Service {
                 })
             }
             Call::Overview(reply) => answer!(reply, Ok(self.slots.overview())),
+            Call::ResourceOverview(reply) => answer!(reply, Ok(self.resource_overview())),
+        }
+    }
+
+    fn resource_overview(&self) -> ResourceOverview {
+        let numbers = self.slots.overview();
+        let slots: BTreeMap<_, _> =
+            self.slots.task_executors().map(|(id, slots, free)| (id, (slots as u32, free as u32))).collect();
+        let mut task_executors: Vec<_> = self
+            .connections
+            .task_executors
+            .values()
+            .map(|executor| {
+                let (slots, free_slots) = slots.get(&executor.resource_id).copied().unwrap_or_default();
+                TaskExecutorOverview {
+                    resource_id: executor.resource_id.clone(),
+                    address: executor.address.clone(),
+                    slots,
+                    free_slots,
+                    silent_ms: executor.liveness.silent().as_millis() as u64,
+                }
+            })
+            .collect();
+        task_executors.sort_by(|a, b| a.resource_id.cmp(&b.resource_id));
+        ResourceOverview {
+            task_executors,
+            coming_workers: numbers.coming_workers,
+            waiting_requests: numbers.waiting_requests as u32,
+            stale_messages: self.fenced.load(Ordering::Relaxed),
         }
     }
 

@@ -1,9 +1,9 @@
 //! What clients ask the dispatcher.
 
-use crate::{BlobContent, Result};
+use crate::{BlobContent, ResourceOverview, Result};
 use async_trait::async_trait;
 use heddle_model::failure::Failure;
-use heddle_model::id::{BlobKey, JobId, VertexId};
+use heddle_model::id::{BlobKey, JobId, ResourceId, VertexId};
 use heddle_model::job_graph::JobGraph;
 use heddle_model::job_status::{ExecutionState, JobStatus};
 use heddle_model::task::TaskMetrics;
@@ -21,6 +21,25 @@ pub struct JobOverview {
     pub end_time_ms: Option<u64>,
 }
 
+/// The current attempt of a subtask.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SubtaskDetails {
+    pub state: ExecutionState,
+    /// From 0 on.
+    pub attempt: u32,
+    /// Where it runs, or ran; none before it is deployed.
+    pub task_executor: Option<ResourceId>,
+    pub metrics: TaskMetrics,
+}
+
+/// A failure that a job survived, or died of.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobFailure {
+    /// Milliseconds since the epoch.
+    pub at_ms: u64,
+    pub failure: Failure,
+}
+
 /// A vertex of a job, summed over its subtasks' current attempts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct VertexDetails {
@@ -29,7 +48,7 @@ pub struct VertexDetails {
     pub parallelism: u32,
     /// How many subtasks are in each state.
     pub states: BTreeMap<String, u32>,
-    pub subtasks: Vec<(ExecutionState, TaskMetrics)>,
+    pub subtasks: Vec<SubtaskDetails>,
     pub metrics: TaskMetrics,
 }
 
@@ -42,6 +61,22 @@ pub struct JobDetails {
     pub accumulators: BTreeMap<String, i64>,
     /// The last failure, also if the job was restarted after it.
     pub failure: Option<Failure>,
+    /// The latest failures, the oldest first.
+    pub failures: Vec<JobFailure>,
+}
+
+/// The cluster in numbers.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ClusterOverview {
+    pub resources: ResourceOverview,
+    /// Jobs that have not ended.
+    pub jobs_running: u32,
+    /// Of the jobs that it remembers.
+    pub jobs_finished: u32,
+    pub jobs_canceled: u32,
+    pub jobs_failed: u32,
+    /// What the JobManager counts of its messages and connections.
+    pub rpc: BTreeMap<String, u64>,
 }
 
 /// How a job ended.
@@ -73,4 +108,5 @@ pub trait DispatcherGateway: Send + Sync {
     async fn request_job_result(&self, job_id: JobId) -> Result<JobResult>;
     /// Asks for cancellation; returns before it is done.
     async fn cancel_job(&self, job_id: JobId) -> Result<()>;
+    async fn request_cluster_overview(&self) -> Result<ClusterOverview>;
 }

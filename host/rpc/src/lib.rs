@@ -17,11 +17,14 @@ mod service;
 mod task_executor;
 
 pub use blob::{BLOB_CHUNK_SIZE, BlobContent, BlobServerGateway};
-pub use dispatcher::{DispatcherGateway, JobDetails, JobOverview, JobResult, VertexDetails};
+pub use dispatcher::{
+    ClusterOverview, DispatcherGateway, JobDetails, JobFailure, JobOverview, JobResult, SubtaskDetails,
+    VertexDetails,
+};
 pub use job_master::{JobMasterGateway, SlotOffer, TaskExecutorHeartbeat};
 pub use resource_manager::{
-    JobMasterRegistration, ResourceManagerGateway, SlotReport, SlotRequest, SlotStatus,
-    TaskExecutorRegistration,
+    JobMasterRegistration, ResourceManagerGateway, ResourceOverview, SlotReport, SlotRequest, SlotStatus,
+    TaskExecutorOverview, TaskExecutorRegistration,
 };
 pub use service::{Address, EmbeddedRpcService, RpcService};
 pub use task_executor::{RequestSlot, TaskExecutorGateway};

@@ -45,6 +45,31 @@ pub struct SlotRequest {
     pub job_master: Address,
 }
 
+/// A TaskExecutor as the resource manager knows it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskExecutorOverview {
+    pub resource_id: ResourceId,
+    pub address: Address,
+    /// None before its first report.
+    pub slots: u32,
+    pub free_slots: u32,
+    /// Since it was last heard of.
+    pub silent_ms: u64,
+}
+
+/// What there is to run jobs on.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ResourceOverview {
+    /// In the order of their names.
+    pub task_executors: Vec<TaskExecutorOverview>,
+    /// Workers that were asked for and have not registered.
+    pub coming_workers: u32,
+    /// Slots that jobs want and do not have.
+    pub waiting_requests: u32,
+    /// Messages that were refused because their token is of an ended session.
+    pub stale_messages: u64,
+}
+
 /// `token` is the leader session that the sender believes in.
 #[async_trait]
 pub trait ResourceManagerGateway: Send + Sync {
@@ -92,4 +117,5 @@ pub trait ResourceManagerGateway: Send + Sync {
         instance: InstanceId,
         reason: String,
     ) -> Result<()>;
+    async fn request_overview(&self, token: ResourceManagerId) -> Result<ResourceOverview>;
 }

@@ -36,6 +36,11 @@ pub trait RpcService: Send + Sync {
         Address(format!("embedded:{endpoint}"))
     }
 
+    /// What this process counts of its messages and connections.
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
+
     fn dispatcher(&self, address: &Address) -> Result<Arc<dyn DispatcherGateway>>;
     fn resource_manager(&self, address: &Address) -> Result<Arc<dyn ResourceManagerGateway>>;
     fn job_master(&self, address: &Address) -> Result<Arc<dyn JobMasterGateway>>;

@@ -66,6 +66,14 @@ impl SlotManager {
         }
     }
 
+    /// Each registered TaskExecutor with its slots, and those of them that are
+    /// free.
+    pub fn task_executors(&self) -> impl Iterator<Item = (&ResourceId, usize, usize)> {
+        self.slots
+            .executors()
+            .map(|(resource_id, executor)| (resource_id, executor.slots.len(), executor.free_slots()))
+    }
+
     /// Whether the worker was told to end: it is not to register again.
     pub fn is_releasing(&self, resource_id: &ResourceId) -> bool {
         self.workers.is_releasing(resource_id)

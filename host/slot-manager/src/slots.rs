@@ -73,6 +73,12 @@ pub(crate) struct TaskExecutor {
     pub(crate) idle_since: Option<Duration>,
 }
 
+impl TaskExecutor {
+    pub(crate) fn free_slots(&self) -> usize {
+        self.free
+    }
+}
+
 /// A slot's state before and after a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Change {

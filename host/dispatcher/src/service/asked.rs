@@ -7,9 +7,9 @@ use crate::jobs::Phase;
 use crate::message::Reply;
 use crate::submission;
 use heddle_model::failure::Failure;
-use heddle_model::id::JobId;
+use heddle_model::id::{JobId, ResourceManagerId};
 use heddle_model::job_status::JobStatus;
-use heddle_rpc::{JobDetails, JobOverview, JobResult};
+use heddle_rpc::{ClusterOverview, JobDetails, JobOverview, JobResult, ResourceOverview};
 use tokio::task::JoinSet;
 use tracing::info;
 
@@ -91,6 +91,27 @@ impl Service {
                 });
             }
         }
+    }
+
+    /// The resource manager tells what it has; the jobs are counted here.
+    pub(super) fn overview(&mut self, reply: Reply<ClusterOverview>) {
+        let ended = |status| self.finished.overviews().filter(|job| job.status == status).count() as u32;
+        let overview = ClusterOverview {
+            resources: ResourceOverview::default(),
+            jobs_running: self.jobs.len() as u32,
+            jobs_finished: ended(JobStatus::Finished),
+            jobs_canceled: ended(JobStatus::Canceled),
+            jobs_failed: ended(JobStatus::Failed),
+            rpc: self.rpc.counters().into_iter().map(|(name, count)| (name.to_owned(), count)).collect(),
+        };
+        let (rpc, limit) = (self.rpc.clone(), self.options.rpc_timeout);
+        let (address, token) = (self.options.resource_manager.clone(), ResourceManagerId(self.session()));
+        self.steps.spawn(async move {
+            let asked = async { rpc.resource_manager(&address)?.request_overview(token).await };
+            let resources = bounded(limit, asked).await;
+            let _ = reply.send(resources.map(|resources| ClusterOverview { resources, ..overview }));
+            Done::Answered
+        });
     }
 
     pub(super) fn cancel(&mut self, job_id: JobId, reply: Reply<()>) {

@@ -4,7 +4,7 @@
 use super::{Done, Service, bounded};
 use crate::Error;
 use crate::finished::{FinishedJob, Lookup};
-use crate::jobs::{Job, Phase};
+use crate::jobs::{Job, Phase, ended_by};
 use crate::leadership::{self, State};
 use crate::persistence::Recovered;
 use heddle_ha::{JobResultEntry, Unreadable};
@@ -215,6 +215,7 @@ fn finished_of(entry: JobResultEntry) -> FinishedJob {
         vertices: Vec::new(),
         accumulators: entry.accumulators.clone(),
         failure: entry.failure.clone(),
+        failures: ended_by(Some(entry.start_time_ms + entry.runtime_ms), entry.failure.as_ref()),
     };
     let result = JobResult {
         job_id: entry.job_id,

@@ -143,6 +143,7 @@ impl JobMasterGateway for Gateway {
             vertices: Vec::new(),
             accumulators: BTreeMap::new(),
             failure: None,
+            failures: Vec::new(),
         })
     }
     async fn cancel(&self, token: JobMasterId) -> Result<()> {

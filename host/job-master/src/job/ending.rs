@@ -9,7 +9,7 @@ use heddle_model::failure::{ErrorCode, Failure};
 use heddle_model::id::{AllocationId, ResourceId};
 use heddle_model::job_graph::JobGraph;
 use heddle_model::job_status::JobStatus;
-use heddle_rpc::{JobDetails, JobOverview, JobResult};
+use heddle_rpc::{JobDetails, JobFailure, JobOverview, JobResult};
 use heddle_scheduler::slot_pool;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub(crate) struct Refused {
 
 impl Job {
     pub fn details(&self) -> JobDetails {
-        details::details(&self.scheduler, self.times)
+        details::details(&self.scheduler, self.times, &self.survived)
     }
 
     pub fn result(&self) -> JobResult {
@@ -133,6 +133,7 @@ pub(super) fn refuse(job: &JobGraph, times: Times, failure: Failure) -> Refused 
         vertices: Vec::new(),
         accumulators: BTreeMap::new(),
         failure: Some(failure.clone()),
+        failures: vec![JobFailure { at_ms: times.started_at_ms, failure: failure.clone() }],
     };
     let result = JobResult {
         job_id: job.job_id,

@@ -186,7 +186,7 @@ async fn a_split_is_for_attempts_that_run() {
     let cluster = Cluster::new(1, 2, |_| Behaviour::Run);
     let running = cluster.start(two_by_two().build(), FakeOutputs::default());
     let details = running.until_all_run().await;
-    assert_eq!(details.vertices[0].subtasks[0].0, ExecutionState::Running);
+    assert_eq!(details.vertices[0].subtasks[0].state, ExecutionState::Running);
     let attempt = heddle_model::id::ExecutionAttemptId {
         job_id: JOB,
         vertex_id: details.vertices[0].vertex_id,

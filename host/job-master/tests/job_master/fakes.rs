@@ -501,6 +501,10 @@ impl ResourceManagerGateway for FakeResourceManager {
     ) -> Result<()> {
         Ok(())
     }
+
+    async fn request_overview(&self, _: ResourceManagerId) -> Result<heddle_rpc::ResourceOverview> {
+        unreachable!("only the dispatcher does")
+    }
 }
 
 // ---- connectors ---------------------------------------------------------------
@@ -660,7 +664,7 @@ impl Running {
         self.until(|details| {
             let mut subtasks = details.vertices.iter().flat_map(|vertex| &vertex.subtasks);
             details.overview.status == JobStatus::Running
-                && subtasks.all(|(state, _)| *state == ExecutionState::Running)
+                && subtasks.all(|subtask| subtask.state == ExecutionState::Running)
         })
         .await
     }

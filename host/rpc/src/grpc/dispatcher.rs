@@ -5,12 +5,13 @@ use super::proto::dispatcher_client::DispatcherClient;
 use super::proto::dispatcher_server::Dispatcher;
 use super::proto::put_blob_request::Part;
 use super::proto::{
-    DispatcherJobRequest, Empty, JobDetails, JobReference, JobResultReply, JobResultRequest, ListJobsReply,
-    ListJobsRequest, PutBlobHead, PutBlobReply, PutBlobRequest, SubmitJobRequest,
+    ClusterOverviewReply, ClusterOverviewRequest, DispatcherJobRequest, Empty, JobDetails, JobReference,
+    JobResultReply, JobResultRequest, ListJobsReply, ListJobsRequest, PutBlobHead, PutBlobReply,
+    PutBlobRequest, SubmitJobRequest,
 };
 use super::server::Answers;
 use super::{blob, wire};
-use crate::{BlobContent, DispatcherGateway, JobOverview, JobResult, Result};
+use crate::{BlobContent, ClusterOverview, DispatcherGateway, JobOverview, JobResult, Result};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -110,6 +111,14 @@ impl DispatcherGateway for RemoteDispatcher {
         self.remote.call("cancel_job", self.client.clone().cancel_job(request)).await?;
         Ok(())
     }
+
+    async fn request_cluster_overview(&self) -> Result<ClusterOverview> {
+        let request = ClusterOverviewRequest { endpoint: self.remote.endpoint() };
+        let mut client = self.client.clone();
+        let call = client.request_cluster_overview(request);
+        let reply = self.remote.call("request_cluster_overview", call).await?;
+        wire::decode(&reply.overview, "the overview of the cluster")
+    }
 }
 
 #[async_trait]
@@ -186,6 +195,17 @@ impl Dispatcher for Answers {
         let gateway = self.dispatcher(&request.endpoint)?;
         let cancelled = async { gateway.cancel_job(job_id(&request.job_id)?).await };
         self.done(cancelled).await
+    }
+
+    async fn request_cluster_overview(
+        &self,
+        request: Request<ClusterOverviewRequest>,
+    ) -> Result<Response<ClusterOverviewReply>, Status> {
+        let gateway = self.dispatcher(&request.into_inner().endpoint)?;
+        self.answer(gateway.request_cluster_overview(), |overview| {
+            Ok(ClusterOverviewReply { overview: wire::encode(&overview)? })
+        })
+        .await
     }
 }
 

@@ -8,7 +8,9 @@ mod random;
 mod samples;
 
 use super::{Leaders, proto, task_executor, wire};
-use crate::{Address, Error, JobDetails, JobOverview, JobResult, SlotReport, TaskExecutorHeartbeat};
+use crate::{
+    Address, ClusterOverview, Error, JobDetails, JobOverview, JobResult, SlotReport, TaskExecutorHeartbeat,
+};
 use bytes::Bytes;
 use heddle_model::id::{DispatcherId, ResourceManagerId};
 use heddle_model::job_graph::{JobGraph, JobVertex};
@@ -59,6 +61,7 @@ proptest! {
         there_and_back(&dice.slot_report());
         there_and_back(&vec![dice.job_overview()]);
         there_and_back(&dice.job_details());
+        there_and_back(&dice.cluster_overview());
         there_and_back(&dice.job_result());
     }
 
@@ -108,6 +111,9 @@ fn samples_of_what_clients_and_the_dispatcher_say_stay_readable() {
     let details = wire::encode(&samples::job_details()).unwrap();
     let details = golden("job-details.hex", &proto::JobDetails { details });
     same::<JobDetails>(&details.details, &samples::job_details());
+    let overview = wire::encode(&samples::cluster_overview()).unwrap();
+    let overview = golden("cluster-overview-reply.hex", &proto::ClusterOverviewReply { overview });
+    same::<ClusterOverview>(&overview.overview, &samples::cluster_overview());
     let result = Some(wire::encode(&samples::job_result()).unwrap());
     let result = golden("job-result-reply.hex", &proto::JobResultReply { result });
     same::<JobResult>(&result.result.unwrap(), &samples::job_result());

@@ -16,30 +16,43 @@ impl Counter {
     }
 }
 
-/// Since the process started.
-#[derive(Debug, Default)]
-pub struct RpcMetrics {
+macro_rules! metrics {
+    ($($(#[$doc:meta])* $name:ident;)*) => {
+        /// Since the process started.
+        #[derive(Debug, Default)]
+        pub struct RpcMetrics { $($(#[$doc])* pub $name: Counter,)* }
+
+        impl RpcMetrics {
+            /// Each with its name.
+            pub fn all(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name.get()),)*]
+            }
+        }
+    };
+}
+
+metrics! {
     /// Messages sent to other processes.
-    pub calls_sent: Counter,
+    calls_sent;
     /// Of these, those that nobody took.
-    pub calls_unreachable: Counter,
+    calls_unreachable;
     /// Of these, those that were not answered in time.
-    pub calls_unanswered: Counter,
+    calls_unanswered;
     /// Messages from other processes that were read.
-    pub calls_received: Counter,
+    calls_received;
     /// Of these, those that were answered with an error.
-    pub calls_failed: Counter,
+    calls_failed;
     /// Of these, those dropped because their token is of an ended session.
-    pub stale_messages: Counter,
+    stale_messages;
     /// Messages refused before they were read: another protocol version,
     /// another cluster, an unknown method, too long, malformed.
-    pub calls_refused: Counter,
-    pub connections_accepted: Counter,
+    calls_refused;
+    connections_accepted;
     /// Connections closed because more than `rpc.max-connections` were open.
-    pub connections_refused: Counter,
+    connections_refused;
     /// Connections closed because their other end did not speak the protocol,
     /// or not in time.
-    pub bad_connections: Counter,
+    bad_connections;
     /// Connections that broke: the other end or the network died.
-    pub connections_lost: Counter,
+    connections_lost;
 }

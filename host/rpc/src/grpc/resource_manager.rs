@@ -5,14 +5,14 @@ use super::proto::resource_manager_client::ResourceManagerClient;
 use super::proto::resource_manager_server::ResourceManager;
 use super::proto::{
     self, CancelSlotRequestRequest, DisconnectInstanceRequest, DisconnectJobMasterRequest, Empty,
-    RegisterJobMasterRequest, RegisterTaskExecutorReply, RegisterTaskExecutorRequest, SlotAvailableRequest,
-    SlotReportRequest,
+    RegisterJobMasterRequest, RegisterTaskExecutorReply, RegisterTaskExecutorRequest, ResourceOverviewReply,
+    ResourceOverviewRequest, SlotAvailableRequest, SlotReportRequest,
 };
 use super::server::Answers;
 use super::wire;
 use crate::{
-    Address, JobMasterRegistration, ResourceManagerGateway, Result, SlotReport, SlotRequest,
-    TaskExecutorRegistration,
+    Address, JobMasterRegistration, ResourceManagerGateway, ResourceOverview, Result, SlotReport,
+    SlotRequest, TaskExecutorRegistration,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -164,6 +164,13 @@ impl ResourceManagerGateway for RemoteResourceManager {
         let mut client = self.client.clone();
         self.remote.call("disconnect_task_executor", client.disconnect_task_executor(request)).await.map(drop)
     }
+
+    async fn request_overview(&self, token: ResourceManagerId) -> Result<ResourceOverview> {
+        let request = ResourceOverviewRequest { endpoint: self.remote.endpoint(), token: wire::id(token.0) };
+        let mut client = self.client.clone();
+        let reply = self.remote.call("request_overview", client.request_overview(request)).await?;
+        wire::decode(&reply.overview, "the overview of resources")
+    }
 }
 
 #[async_trait]
@@ -280,6 +287,17 @@ impl ResourceManager for Answers {
             gateway.disconnect_task_executor(token(&r.token)?, instance, r.reason).await
         })
         .await
+    }
+
+    async fn request_overview(
+        &self,
+        request: Request<ResourceOverviewRequest>,
+    ) -> Result<Response<ResourceOverviewReply>, Status> {
+        let r = request.into_inner();
+        let gateway = self.resource_manager(&r.endpoint)?;
+        let overview = async { gateway.request_overview(token(&r.token)?).await };
+        self.answer(overview, |overview| Ok(ResourceOverviewReply { overview: wire::encode(&overview)? }))
+            .await
     }
 }
 

@@ -195,6 +195,10 @@ impl RpcService for GrpcRpcService {
         NetworkAddress::to_address(&self.shared.advertised, endpoint)
     }
 
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        self.shared.metrics.all()
+    }
+
     gateways! {
         dispatcher, serve_dispatcher: Dispatcher as DispatcherGateway;
         resource_manager, serve_resource_manager: ResourceManager as ResourceManagerGateway;

@@ -192,6 +192,9 @@ async fn a_result_may_take_longer_than_any_deadline() {
         async fn cancel_job(&self, _: heddle_model::id::JobId) -> heddle_rpc::Result<()> {
             unreachable!()
         }
+        async fn request_cluster_overview(&self) -> heddle_rpc::Result<heddle_rpc::ClusterOverview> {
+            unreachable!()
+        }
     }
     let process = Process::start(options(Role::JobManager)).await;
     let address = process.address("dispatcher");

@@ -16,9 +16,10 @@ use heddle_model::task::{
 };
 use heddle_rpc::grpc::{GrpcClient, GrpcRpcService, Identity, Limits, Options, Role};
 use heddle_rpc::{
-    Address, BlobContent, BlobServerGateway, DispatcherGateway, Error, JobDetails, JobMasterGateway,
-    JobMasterRegistration, JobOverview, JobResult, RequestSlot, ResourceManagerGateway, Result, SlotOffer,
-    SlotReport, SlotRequest, TaskExecutorGateway, TaskExecutorHeartbeat, TaskExecutorRegistration,
+    Address, BlobContent, BlobServerGateway, ClusterOverview, DispatcherGateway, Error, JobDetails,
+    JobMasterGateway, JobMasterRegistration, JobOverview, JobResult, RequestSlot, ResourceManagerGateway,
+    ResourceOverview, Result, SlotOffer, SlotReport, SlotRequest, TaskExecutorGateway, TaskExecutorHeartbeat,
+    TaskExecutorRegistration,
 };
 use std::fmt::Debug;
 use std::ops::Deref;
@@ -151,6 +152,9 @@ impl DispatcherGateway for Recorder {
     async fn cancel_job(&self, job_id: JobId) -> Result<()> {
         self.call("cancel_job", job_id, ()).await
     }
+    async fn request_cluster_overview(&self) -> Result<ClusterOverview> {
+        self.call("request_cluster_overview", (), samples::cluster_overview()).await
+    }
 }
 
 #[async_trait]
@@ -188,6 +192,9 @@ impl ResourceManagerGateway for Recorder {
     }
     async fn disconnect_task_executor(&self, t: ResourceManagerId, i: InstanceId, r: String) -> Result<()> {
         self.call("disconnect_task_executor", (t, i, r), ()).await
+    }
+    async fn request_overview(&self, t: ResourceManagerId) -> Result<ResourceOverview> {
+        self.call("request_overview", t, samples::resource_overview()).await
     }
 }
 

@@ -21,7 +21,8 @@ use heddle_model::task::{
     ResultPartitionDescriptor, TaskExecutionState, TaskMetrics,
 };
 use heddle_rpc::{
-    JobDetails, JobOverview, JobResult, SlotReport, SlotStatus, TaskExecutorHeartbeat, VertexDetails,
+    Address, ClusterOverview, JobDetails, JobFailure, JobOverview, JobResult, ResourceOverview, SlotReport,
+    SlotStatus, SubtaskDetails, TaskExecutorHeartbeat, TaskExecutorOverview, VertexDetails,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -359,7 +360,12 @@ impl Dice<'_> {
             name: dice.text(),
             parallelism: dice.small(),
             states: dice.list(|dice| (dice.text(), dice.small())).into_iter().collect(),
-            subtasks: dice.list(|dice| (dice.one_of(&ExecutionState::ALL), dice.metrics())),
+            subtasks: dice.list(|dice| SubtaskDetails {
+                state: dice.one_of(&ExecutionState::ALL),
+                attempt: dice.small(),
+                task_executor: dice.maybe(Self::resource_id),
+                metrics: dice.metrics(),
+            }),
             metrics: dice.metrics(),
         };
         JobDetails {
@@ -368,6 +374,30 @@ impl Dice<'_> {
             vertices: self.list(vertex),
             accumulators: self.accumulators(),
             failure: self.maybe(Self::failure),
+            failures: self.list(|dice| JobFailure { at_ms: dice.number(), failure: dice.failure() }),
+        }
+    }
+
+    pub fn cluster_overview(&mut self) -> ClusterOverview {
+        let task_executor = |dice: &mut Self| TaskExecutorOverview {
+            resource_id: dice.resource_id(),
+            address: Address(dice.text()),
+            slots: dice.small(),
+            free_slots: dice.small(),
+            silent_ms: dice.number(),
+        };
+        ClusterOverview {
+            resources: ResourceOverview {
+                task_executors: self.list(task_executor),
+                coming_workers: self.small(),
+                waiting_requests: self.small(),
+                stale_messages: self.number(),
+            },
+            jobs_running: self.small(),
+            jobs_finished: self.small(),
+            jobs_canceled: self.small(),
+            jobs_failed: self.small(),
+            rpc: self.list(|dice| (dice.text(), dice.number())).into_iter().collect(),
         }
     }
 

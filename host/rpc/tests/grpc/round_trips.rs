@@ -30,6 +30,7 @@ async fn ask_dispatcher(gateway: &dyn DispatcherGateway) -> Vec<String> {
         gateway.request_job(JOB),
         gateway.request_job_result(JOB),
         gateway.cancel_job(JOB),
+        gateway.request_cluster_overview(),
     ]
 }
 
@@ -62,6 +63,7 @@ async fn ask_resource_manager(gateway: &dyn ResourceManagerGateway) -> Vec<Strin
         gateway.send_slot_report(token, instance, samples::slot_report()),
         gateway.notify_slot_available(token, instance, samples::slot(), ALLOCATION),
         gateway.disconnect_task_executor(token, instance, "idle".into()),
+        gateway.request_overview(token),
     ]
 }
 

@@ -20,7 +20,8 @@ use heddle_model::task::{
     ResultPartitionDescriptor, TaskDeploymentDescriptor, TaskExecutionState, TaskMetrics,
 };
 use heddle_rpc::{
-    JobDetails, JobOverview, JobResult, SlotReport, SlotStatus, TaskExecutorHeartbeat, VertexDetails,
+    Address, ClusterOverview, JobDetails, JobFailure, JobOverview, JobResult, ResourceOverview, SlotReport,
+    SlotStatus, SubtaskDetails, TaskExecutorHeartbeat, TaskExecutorOverview, VertexDetails,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -229,11 +230,51 @@ pub fn job_details() -> JobDetails {
             name: "words".into(),
             parallelism: 2,
             states: BTreeMap::from([("RUNNING".to_owned(), 2)]),
-            subtasks: vec![(ExecutionState::Running, metrics()), (ExecutionState::Created, metrics())],
+            subtasks: vec![
+                SubtaskDetails {
+                    state: ExecutionState::Running,
+                    attempt: 2,
+                    task_executor: Some(ResourceId("worker-1".into())),
+                    metrics: metrics(),
+                },
+                SubtaskDetails {
+                    state: ExecutionState::Created,
+                    attempt: 0,
+                    task_executor: None,
+                    metrics: TaskMetrics::default(),
+                },
+            ],
             metrics: metrics(),
         }],
         accumulators: accumulators(),
         failure: Some(failure()),
+        failures: vec![JobFailure { at_ms: 4, failure: failure() }],
+    }
+}
+
+pub fn resource_overview() -> ResourceOverview {
+    ResourceOverview {
+        task_executors: vec![TaskExecutorOverview {
+            resource_id: ResourceId("worker-1".into()),
+            address: Address("heddle://a:1/taskexecutor/worker-1".into()),
+            slots: 4,
+            free_slots: 1,
+            silent_ms: 250,
+        }],
+        coming_workers: 1,
+        waiting_requests: 2,
+        stale_messages: 3,
+    }
+}
+
+pub fn cluster_overview() -> ClusterOverview {
+    ClusterOverview {
+        resources: resource_overview(),
+        jobs_running: 1,
+        jobs_finished: 2,
+        jobs_canceled: 3,
+        jobs_failed: 4,
+        rpc: BTreeMap::from([("bad_connections".to_owned(), 5)]),
     }
 }
 

@@ -164,6 +164,10 @@ impl ResourceManagerGateway for ResourceManager {
         self.log.push(format!("disconnected: {reason}"));
         Ok(())
     }
+
+    async fn request_overview(&self, _: ResourceManagerId) -> Result<heddle_rpc::ResourceOverview> {
+        unreachable!("only the dispatcher does")
+    }
 }
 
 // ---- the job master -----------------------------------------------------------
