@@ -40,6 +40,10 @@ impl<R: TaskRunner> Service<R> {
         let cause = Failure::new(ErrorCode::WorkerLost, "another JobManager leads; it runs the job again");
         let jobs: Vec<JobId> = self.jobs.keys().copied().collect();
         for job_id in jobs {
+            if let Some(job) = self.jobs.get_mut(&job_id) {
+                // Nobody is there to be told.
+                job.lost();
+            }
             self.drop_job(job_id, &cause);
         }
         self.leader = Some((address, token));
