@@ -39,7 +39,9 @@ pub fn run() -> anyhow::Result<Dist> {
         std::fs::create_dir_all(folder.join(part)).with_context(|| folder.display().to_string())?;
     }
     copy(&heddle, &folder.join("bin/heddle"))?;
-    copy(&root().join("conf/config.yaml"), &folder.join("conf/config.yaml"))?;
+    for file in ["config.yaml", "masters", "workers"] {
+        copy(&root().join("conf").join(file), &folder.join("conf").join(file))?;
+    }
     for (name, path) in &components {
         copy(path, &folder.join("examples").join(name).with_extension("wasm"))?;
     }
