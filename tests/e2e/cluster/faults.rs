@@ -73,3 +73,135 @@ fn a_task_executor_that_stalls_is_replaced_and_comes_back() {
     first.says_times("registered at the resource manager", 2);
     cluster.totals_are_exact(&output);
 }
+
+#[test]
+fn a_job_outlives_five_deaths() {
+    let cluster = Cluster::highly_available(&[]);
+    let mut job_manager = cluster.job_manager(&[]);
+    let mut task_executor = cluster.task_executor(&[]);
+    let output = cluster.path("totals");
+    cluster.submit_totals(&output);
+    for death in 0..5 {
+        task_executor.computes(BEGUN);
+        assert_eq!(cluster.statuses(), ["RUNNING"]);
+        if death % 2 == 0 {
+            let next = cluster.task_executor(&[]);
+            std::mem::replace(&mut task_executor, next).kill();
+        } else {
+            job_manager.kill();
+            job_manager = cluster.job_manager(&[]);
+        }
+    }
+    cluster.totals_are_exact(&output);
+}
+
+#[test]
+fn a_component_that_is_damaged_on_a_task_executors_disk_is_fetched_again() {
+    let cluster = Cluster::new(&[]);
+    let _job_manager = cluster.job_manager(&[]);
+    let mut task_executor = cluster.task_executor(&[]);
+    cluster.run_word_count();
+    let mut damaged = 0;
+    let tmp = std::fs::read_dir(cluster.path("tmp"))
+        .expect("a folder")
+        .map(|entry| entry.expect("a folder").path());
+    for cache in tmp.map(|folder| folder.join("cache")).filter(|cache| cache.is_dir()) {
+        for blob in std::fs::read_dir(cache).expect("a folder").map(|entry| entry.expect("a file").path()) {
+            if let Some(byte) = std::fs::read(&blob).ok().filter(|content| !content.is_empty()) {
+                let mut content = byte;
+                let middle = content.len() / 2;
+                content[middle] ^= 1;
+                std::fs::write(&blob, content).expect("it can be damaged");
+                damaged += 1;
+            }
+        }
+    }
+    assert_eq!(damaged, 1, "the component");
+    cluster.run_word_count();
+    task_executor.says("a cached blob is damaged, fetching it again");
+}
+
+#[test]
+fn a_job_is_cancelled_at_every_stage_of_its_life() {
+    let cluster = Cluster::new(&[]);
+    let _job_manager = cluster.job_manager(&[]);
+    let output = cluster.path("totals");
+    // It waits for slots.
+    let job = cluster.submit_totals(&output).stdout.trim().to_owned();
+    cluster.cancel(&job).expect_success();
+    assert_eq!(cluster.statuses(), ["CANCELED"]);
+    assert!(!output.exists(), "nothing is left");
+    // It is being deployed, it runs, and it has ended.
+    let task_executor = cluster.task_executor(&[]);
+    let job = cluster.submit_totals(&output).stdout.trim().to_owned();
+    cluster.cancel(&job).expect_success();
+    let job = cluster.submit_totals(&output).stdout.trim().to_owned();
+    task_executor.computes(BEGUN);
+    cluster.cancel(&job).expect_success();
+    assert_eq!(cluster.statuses(), ["CANCELED", "CANCELED", "CANCELED"]);
+    assert!(!output.exists(), "nothing is left");
+    cluster.cancel(&job).expect_success();
+    cluster.run_word_count();
+}
+
+#[test]
+fn two_hundred_jobs_are_submitted_at_once() {
+    const CLIENTS: usize = 10;
+    const JOBS: usize = 20;
+    let cluster = Cluster::new(&[("taskmanager.numberOfTaskSlots", "8")]);
+    let _job_manager = cluster.job_manager(&[]);
+    let _task_executor = cluster.task_executor(&[]);
+    std::fs::write(cluster.path("few.txt"), "one two two\n").expect("an input");
+    // Compiled once.
+    cluster.submit_few(0);
+    std::thread::scope(|scope| {
+        for client in 0..CLIENTS {
+            let cluster = cluster.shared();
+            scope.spawn(move || (0..JOBS).for_each(|job| cluster.submit_few(1 + client * JOBS + job)));
+        }
+    });
+    heddle_tests::wait_until("all have finished", || {
+        let statuses = cluster.statuses();
+        statuses.len() == 1 + CLIENTS * JOBS && statuses.iter().all(|status| status == "FINISHED")
+    });
+    for job in 0..=CLIENTS * JOBS {
+        let counts =
+            heddle_tests::counts(&heddle_tests::published_lines(&cluster.path(&format!("few-{job}"))));
+        assert_eq!(counts, [("one".to_owned(), 1), ("two".to_owned(), 2)].into());
+    }
+}
+
+#[test]
+fn garbage_at_every_port_ends_its_connection_and_nothing_else() {
+    use std::io::{Read, Write};
+    let cluster = Cluster::new(&[("rpc.handshake.timeout", "1 s")]);
+    let job_manager = cluster.job_manager(&[]);
+    let task_executor = cluster.task_executor(&[]);
+    let log = format!("{}{}", job_manager.log(), task_executor.log());
+    let ports: Vec<u16> = log
+        .lines()
+        .filter(|line| line.contains("listening role=") || line.contains("data port is open"))
+        .filter_map(|line| {
+            line.split_once("127.0.0.1:")?.1.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+        })
+        .collect();
+    assert_eq!(ports.len(), 3, "{log}");
+    for port in ports {
+        let garbage: Vec<u8> =
+            (0..70_000_u32).map(|byte| (byte.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        for sent in
+            [&b"GET / HTTP/1.1\r\n\r\n"[..], &garbage, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xff\xff\xff\xff"]
+        {
+            let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+            stream.set_read_timeout(Some(std::time::Duration::from_secs(60))).expect("a time-out");
+            // The other end may have closed it already.
+            let _ = stream.write_all(sent);
+            let mut answer = Vec::new();
+            let ended = stream.read_to_end(&mut answer);
+            let reset =
+                ended.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset);
+            assert!(ended.is_ok() || reset, "the connection to port {port} stays: {ended:?}");
+        }
+    }
+    cluster.run_word_count();
+}

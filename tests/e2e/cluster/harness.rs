@@ -145,6 +145,19 @@ impl Cluster {
         self.start(&arguments)
     }
 
+    /// The same for another thread.
+    pub fn shared(&self) -> SharedCluster<'_> {
+        SharedCluster { home: self.home.path(), port: self.port }
+    }
+
+    pub fn submit_few(&self, job: usize) {
+        self.shared().submit_few(job);
+    }
+
+    pub fn cancel(&self, job: &str) -> Run {
+        self.heddle(&["cancel", "-m", &self.remote(), job]).run()
+    }
+
     fn remote(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
@@ -224,6 +237,30 @@ impl Cluster {
             })
             .collect();
         assert_eq!(heddle_tests::counts(&published_lines(output)), expected);
+    }
+}
+
+/// A cluster as a client sees it.
+#[derive(Clone, Copy)]
+pub struct SharedCluster<'a> {
+    home: &'a Path,
+    port: u16,
+}
+
+impl SharedCluster<'_> {
+    /// Submits a job that counts the words of `few.txt` into `few-JOB`.
+    #[track_caller]
+    pub fn submit_few(self, job: usize) {
+        Heddle::new()
+            .env("HEDDLE_CONF_DIR", self.home.join("conf"))
+            .args(["run", "-m", &format!("127.0.0.1:{}", self.port), "-d"])
+            .arg(example("word-count"))
+            .arg("--input")
+            .arg(self.home.join("few.txt"))
+            .arg("--output")
+            .arg(self.home.join(format!("few-{job}")))
+            .run()
+            .expect_success();
     }
 }
 
