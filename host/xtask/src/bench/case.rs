@@ -31,6 +31,14 @@ pub enum Measure {
         /// Of the peer's side, on top.
         peer_arguments: &'static [&'static str],
     },
+    /// The same on a cluster of processes: a JobManager and as many workers of
+    /// one slot as the parallelism says.
+    ClusterRate { job: &'static str },
+    /// From the submission of a job of nearly no work to a running cluster
+    /// until it is FINISHED.
+    JobLatency,
+    /// Resident memory of a JobManager and a worker with no job.
+    IdleCluster,
     /// Bytes of text a second over a whole job that ends.
     TextFile,
     /// From the start of the process to the first line of output. Of Heddle,

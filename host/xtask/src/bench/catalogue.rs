@@ -49,6 +49,30 @@ pub const BENCHMARKS: &[Benchmark] = &[
     benchmark("cold-start", "from the command to the first record at the sink", cold_start),
     benchmark("instances", "live idle keyed subtasks in one process", instances),
     benchmark("idle", "resident memory of a cluster in one process with no job", idle),
+    benchmark("cluster-word-count", "word-count on a cluster of two worker processes", || {
+        vec![Case {
+            parallelism: 2,
+            must: Target::Ratio(10.0),
+            goal: Target::Ratio(18.0),
+            ..case("cluster-word-count", Measure::ClusterRate { job: "word-count" }, Peer::Flink)
+        }]
+    }),
+    benchmark("job-latency", "submit a job of nearly no work to a running cluster until FINISHED", || {
+        vec![Case {
+            unit: Unit::Milliseconds,
+            must: Target::Ratio(10.0),
+            goal: Target::AtMost(50.0),
+            ..case("job-latency", Measure::JobLatency, Peer::Flink)
+        }]
+    }),
+    benchmark("idle-cluster", "resident memory of JobManager and TaskExecutor with no job", || {
+        vec![Case {
+            unit: Unit::Mebibytes,
+            must: Target::AtMost(60.0),
+            goal: Target::AtMost(30.0),
+            ..case("idle-cluster", Measure::IdleCluster, Peer::Flink)
+        }]
+    }),
     benchmark("exchange", "bytes a second from process to process, 64 KiB batches", exchange),
     benchmark(
         "exchange-latency",

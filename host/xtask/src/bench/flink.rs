@@ -1,20 +1,21 @@
-//! The peer: Apache Flink's in-process cluster, from Maven, with the jobs of
-//! `tests/benches/flink`.
+//! The peer: Apache Flink from Maven, in one process or as a cluster of them,
+//! with the jobs of `tests/benches/flink`.
 
 use crate::bench::case::{Case, Figure, Measure, Peer, Side};
 use crate::bench::corpus::{self, Corpus};
-use crate::bench::folders::{Folders, fingerprint};
+use crate::bench::flink_cluster::FlinkCluster;
+use crate::bench::folders::{Folders, fingerprint, fresh};
 use crate::bench::options::{Options, Sides};
 use crate::bench::process::{Process, number};
 use crate::maven;
 use anyhow::{Context, Result, bail};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 /// What Flink's own `conf/config.yaml` gives every JVM (`env.java.opts.all`).
-const JVM_OPTIONS: [&str; 16] = [
+pub const JVM_OPTIONS: [&str; 16] = [
     "--add-exports=java.base/sun.net.util=ALL-UNNAMED",
     "--add-exports=java.rmi/sun.rmi.registry=ALL-UNNAMED",
     "--add-exports=jdk.compiler/com.sun.tools.javac.api=ALL-UNNAMED",
@@ -37,11 +38,15 @@ const SLACK: Duration = Duration::from_secs(60);
 const WHOLE_JOB: Duration = Duration::from_secs(1800);
 /// An idle cluster's memory is read when its start has settled.
 const SETTLE: Duration = Duration::from_secs(5);
+/// Of a TaskManager, where they are processes.
+const HEAP_MB: u32 = 1536;
 const NAME: &str = "flink-2.3.0";
 
 pub struct Flink {
     classpath: String,
-    bench: PathBuf,
+    folders: Folders,
+    /// The jar of the jobs, and `lib`.
+    build: PathBuf,
     text: Option<Corpus>,
 }
 
@@ -64,7 +69,7 @@ impl Flink {
         };
         let classpath =
             format!("{}:{}/*", build.join("bench-flink.jar").display(), build.join("lib").display());
-        Ok(Self { classpath, bench: folders.bench.clone(), text })
+        Ok(Self { classpath, folders: folders.clone(), build, text })
     }
 
     /// Flink with a heap large enough that collection is not the story.
@@ -74,7 +79,7 @@ impl Flink {
             .args(heap)
             .args(JVM_OPTIONS)
             .args(["-cp", &self.classpath, "dev.heddle.bench.Bench"])
-            .current_dir(&self.bench);
+            .current_dir(&self.folders.bench);
         command
     }
 
@@ -97,9 +102,56 @@ impl Flink {
         })
     }
 
+    /// A cluster of so many TaskManagers.
+    fn cluster(&self, task_managers: u32) -> Result<FlinkCluster> {
+        FlinkCluster::start(&self.folders, &self.build.join("lib"), task_managers, HEAP_MB)
+    }
+
+    /// A client of a cluster: a job of the jar.
+    fn client(&self, cluster: &FlinkCluster, job: &str, parallelism: u32) -> Command {
+        let mut command = self.java(&["-Xmx512m"]);
+        command
+            .arg(job)
+            .args(["--remote", &cluster.address])
+            .arg("--jar")
+            .arg(self.build.join("bench-flink.jar"))
+            .args(["--parallelism", &parallelism.to_string()]);
+        command
+    }
+
+    fn cluster_rate(&self, job: &str, case: &Case, options: &Options) -> Result<Figure> {
+        let cluster = self.cluster(case.parallelism)?;
+        let mut client = self.client(&cluster, job, case.parallelism);
+        client.arg("--counts").arg(&cluster.counts);
+        let finished = Process::start(
+            client
+                .args(["--warm-up", &options.warm_up.as_secs_f64().to_string()])
+                .args(["--window", &options.window.as_secs_f64().to_string()]),
+        )?
+        .finish(options.warm_up + options.window + SLACK)?;
+        Ok(Figure { value: number(&finished.json()?, "rate")?, ..Figure::default() })
+    }
+
+    fn job_latency(&self) -> Result<Figure> {
+        let cluster = self.cluster(1)?;
+        let finished = Process::start(&mut self.client(&cluster, "job-latency", 1))?.finish(WHOLE_JOB)?;
+        Ok(Figure {
+            value: number(&finished.json()?, "p50_ms")?,
+            notes: vec![("Flink's client".into(), "one JVM that is warm".into())],
+            ..Figure::default()
+        })
+    }
+
+    fn idle_cluster(&self) -> Result<Figure> {
+        let cluster = self.cluster(1)?;
+        std::thread::sleep(SETTLE);
+        let value = cluster.resident_bytes()? as f64 / (1 << 20) as f64;
+        Ok(Figure { value, ..Figure::default() })
+    }
+
     fn text_file(&self, case: &Case) -> Result<Figure> {
         let text = self.text.as_ref().context("the text")?;
-        let output = fresh(&self.bench.join("text-flink"))?;
+        let output = fresh(&self.folders.bench.join("text-flink"))?;
         let finished = Process::start(
             self.java(&["-Xms2g", "-Xmx2g"])
                 .arg("text-file")
@@ -132,6 +184,9 @@ impl Side for Flink {
             Measure::Rate { job, arguments, peer_arguments } => {
                 self.rate(job, &[arguments, peer_arguments].concat(), case, options)
             }
+            Measure::ClusterRate { job } => self.cluster_rate(job, case, options),
+            Measure::JobLatency => self.job_latency(),
+            Measure::IdleCluster => self.idle_cluster(),
             Measure::TextFile => self.text_file(case),
             Measure::ColdStart { .. } => {
                 let mut process = Process::start(self.java(&["-Xmx2g"]).arg("cold-start"))?;
@@ -169,12 +224,4 @@ fn build(folders: &Folders) -> Result<PathBuf> {
     maven::run(&sources.join("pom.xml"), &arguments)?;
     fs::write(&stamp, now)?;
     Ok(build)
-}
-
-/// The folder, empty or absent.
-fn fresh(folder: &Path) -> Result<PathBuf> {
-    if folder.exists() {
-        fs::remove_dir_all(folder).with_context(|| format!("cannot empty {}", folder.display()))?;
-    }
-    Ok(folder.to_path_buf())
 }

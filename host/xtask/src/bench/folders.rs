@@ -6,6 +6,7 @@ use std::fs;
 use std::hash::{DefaultHasher, Hasher};
 use std::path::{Path, PathBuf};
 
+#[derive(Clone)]
 pub struct Folders {
     /// Of the repository.
     pub root: PathBuf,
@@ -19,6 +20,15 @@ impl Folders {
         fs::create_dir_all(&bench).with_context(|| format!("cannot make {}", bench.display()))?;
         Ok(Self { root: workspace::root(), bench })
     }
+}
+
+/// The folder, empty.
+pub fn fresh(folder: &Path) -> Result<PathBuf> {
+    if folder.exists() {
+        fs::remove_dir_all(folder).with_context(|| format!("cannot empty {}", folder.display()))?;
+    }
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    Ok(folder.to_path_buf())
 }
 
 /// A number that changes with the content of a folder. Hidden files and

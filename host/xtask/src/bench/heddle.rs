@@ -5,6 +5,7 @@ use crate::bench::case::{Case, Figure, Instances, Measure, Side};
 use crate::bench::corpus::{self, Corpus};
 use crate::bench::exchange::Exchange;
 use crate::bench::folders::Folders;
+use crate::bench::heddle_cluster::HeddleCluster;
 use crate::bench::options::Options;
 use crate::bench::process::{Finished, Process, number};
 use crate::dist;
@@ -24,6 +25,9 @@ const SETTLE: Duration = Duration::from_secs(5);
 /// Of the first, short run that tells how many records fill the time.
 const TRIAL: Duration = Duration::from_secs(2);
 const TRIAL_RECORDS: f64 = 2e6;
+/// Jobs of which the latency is the median, behind some that do not count.
+const LATENCY_RUNS: usize = 30;
+const LATENCY_WARM_UP: usize = 3;
 /// Live instances that the process must hold.
 const INSTANCES: &str = "20000";
 
@@ -34,7 +38,7 @@ pub struct Heddle {
     jobs: BTreeMap<&'static str, PathBuf>,
     probe: Option<PathBuf>,
     exchange: Option<Exchange>,
-    bench: PathBuf,
+    folders: Folders,
     text: Option<Corpus>,
     /// Records a second of a case, from its runs so far.
     known_rates: BTreeMap<String, f64>,
@@ -73,7 +77,7 @@ impl Heddle {
             jobs,
             probe,
             exchange: Exchange::prepare(cases)?,
-            bench: folders.bench.clone(),
+            folders: folders.clone(),
             text,
             known_rates: BTreeMap::new(),
             instances: None,
@@ -88,7 +92,7 @@ impl Heddle {
     fn run(&self, report: &Path, parallelism: u32) -> Command {
         let mut command = Command::new(&self.program);
         command.arg("run").arg("--report").arg(report).args(["-p", &parallelism.to_string()]);
-        command.current_dir(&self.bench);
+        command.current_dir(&self.folders.bench);
         command
     }
 
@@ -102,7 +106,7 @@ impl Heddle {
         records: u64,
         most: Duration,
     ) -> Result<(f64, Finished)> {
-        let report = self.bench.join("report.json");
+        let report = self.folders.bench.join("report.json");
         let finished = Process::start(
             self.run(&report, parallelism)
                 .arg(self.job(job)?)
@@ -149,13 +153,70 @@ impl Heddle {
         }
     }
 
+    fn cluster(&self, task_executors: u32) -> Result<HeddleCluster> {
+        HeddleCluster::start(&self.folders, &self.program, task_executors)
+    }
+
+    /// As [`rate`](Self::rate), on a cluster of processes; a short run sizes
+    /// the one that counts.
+    fn cluster_rate(&mut self, job: &str, case: &Case, options: &Options) -> Result<Figure> {
+        let cluster = self.cluster(case.parallelism)?;
+        let report = self.folders.bench.join("report.json");
+        let run = |records: u64, most: Duration| -> Result<f64> {
+            let mut command = self.run(&report, case.parallelism);
+            command.args(["-m", &cluster.address]).arg(self.job(job)?);
+            Process::start(command.args(["--records", &records.to_string()]))?.finish(most)?;
+            let report = read_json(&report)?;
+            Ok((number(&report, "runtime_ms")? - report["first_record_ms"].as_f64().unwrap_or(0.0)) / 1e3)
+        };
+        let trial = 20.0 * TRIAL_RECORDS;
+        let rate = trial / run(trial as u64, WHOLE_JOB)?;
+        let records = (rate * (options.warm_up + options.window).as_secs_f64()) as u64;
+        let before = cluster.cpu();
+        let seconds = run(records, (options.warm_up + options.window) * 10 + SLACK)?;
+        let cpu = cluster.cpu().saturating_sub(before);
+        Ok(Figure {
+            value: records as f64 / seconds,
+            cpu_ns: Some(cpu.as_secs_f64() * 1e9 / records as f64),
+            notes: vec![("measured".into(), format!("{records} records in {seconds:.1} s"))],
+        })
+    }
+
+    /// Each run is a process of its own, from its start to its end.
+    fn job_latency(&self) -> Result<Figure> {
+        let cluster = self.cluster(1)?;
+        let report = self.folders.bench.join("report.json");
+        let mut times = Vec::new();
+        for run in 0..LATENCY_WARM_UP + LATENCY_RUNS {
+            let mut command = self.run(&report, 1);
+            command.args(["-m", &cluster.address]).arg(self.job("map-filter")?).args(["--records", "10"]);
+            let finished = Process::start(&mut command)?.finish(SLACK)?;
+            if run >= LATENCY_WARM_UP {
+                times.push(finished.took.as_secs_f64() * 1e3);
+            }
+        }
+        times.sort_by(f64::total_cmp);
+        Ok(Figure {
+            value: times[times.len() / 2],
+            notes: vec![("Heddle's client".into(), "a process of its own for each job".into())],
+            ..Figure::default()
+        })
+    }
+
+    fn idle_cluster(&self) -> Result<Figure> {
+        let cluster = self.cluster(1)?;
+        std::thread::sleep(SETTLE);
+        let value = cluster.resident_bytes()? as f64 / (1 << 20) as f64;
+        Ok(Figure { value, ..Figure::default() })
+    }
+
     fn text_file(&self, case: &Case) -> Result<Figure> {
         let text = self.text.as_ref().context("the text")?;
-        let output = self.bench.join("text-heddle");
+        let output = self.folders.bench.join("text-heddle");
         if output.exists() {
             fs::remove_dir_all(&output).with_context(|| format!("cannot empty {}", output.display()))?;
         }
-        let report = self.bench.join("report.json");
+        let report = self.folders.bench.join("report.json");
         let finished = Process::start(
             self.run(&report, case.parallelism)
                 .arg("-Dexecution.runtime-mode=BATCH")
@@ -180,8 +241,8 @@ impl Heddle {
     }
 
     fn cold_start(&self, cached: bool) -> Result<Figure> {
-        let cache = self.bench.join("cold-start-cache");
-        let report = self.bench.join("report.json");
+        let cache = self.folders.bench.join("cold-start-cache");
+        let report = self.folders.bench.join("report.json");
         let command = || -> Result<Command> {
             let mut command = self.run(&report, 1);
             command
@@ -202,7 +263,7 @@ impl Heddle {
 
     fn probe(&self, arguments: &[&str]) -> Result<Command> {
         let mut command = Command::new(self.probe.as_ref().context("the probe was not built")?);
-        command.args(arguments).current_dir(&self.bench);
+        command.args(arguments).current_dir(&self.folders.bench);
         Ok(command)
     }
 
@@ -216,7 +277,7 @@ impl Heddle {
 
     /// The graph of a job, as a file that the native side reads too.
     pub fn graph(&self, job: &str) -> Result<PathBuf> {
-        let graph = self.bench.join(format!("{job}.graph.json"));
+        let graph = self.folders.bench.join(format!("{job}.graph.json"));
         let mut command = self.probe(&["graph"])?;
         Process::start(command.arg(self.job(job)?).arg(&graph))?.finish(SLACK)?;
         Ok(graph)
@@ -268,6 +329,9 @@ impl Side for Heddle {
     fn measure(&mut self, case: &Case, options: &Options) -> Result<Figure> {
         match case.measure {
             Measure::Rate { job, arguments, .. } => self.rate(job, arguments, case, options),
+            Measure::ClusterRate { job } => self.cluster_rate(job, case, options),
+            Measure::JobLatency => self.job_latency(),
+            Measure::IdleCluster => self.idle_cluster(),
             Measure::TextFile => self.text_file(case),
             Measure::ColdStart { cached } => self.cold_start(cached),
             Measure::Idle => self.idle(),
@@ -297,11 +361,15 @@ fn build(names: &BTreeSet<&'static str>) -> Result<Vec<(String, PathBuf)>> {
 fn job_of(case: &Case) -> Option<&'static str> {
     match case.measure {
         Measure::Rate { job, .. } | Measure::Sandbox { job, .. } => Some(job),
+        Measure::ClusterRate { job } => Some(job),
+        Measure::JobLatency => Some("map-filter"),
         Measure::ColdStart { .. } => Some("cold-start"),
         Measure::Instances(_) => Some("keyed-reduce"),
-        Measure::TextFile | Measure::Idle | Measure::Exchange { .. } | Measure::ExchangeLatency { .. } => {
-            None
-        }
+        Measure::TextFile
+        | Measure::IdleCluster
+        | Measure::Idle
+        | Measure::Exchange { .. }
+        | Measure::ExchangeLatency { .. } => None,
     }
 }
 

@@ -113,7 +113,7 @@ impl Process {
     }
 
     /// CPU time of all its threads so far.
-    fn cpu(&self) -> Option<Duration> {
+    pub fn cpu(&self) -> Option<Duration> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).ok()?;
         // The name, in brackets, may hold blanks; time in user and in kernel
         // mode are the 12th and 13th behind it, in hundredths of a second.

@@ -21,6 +21,10 @@ final class Arguments {
         }
     }
 
+    boolean has(String name) {
+        return values.containsKey(name);
+    }
+
     int integer(String name, int otherwise) {
         return values.containsKey(name) ? Integer.parseInt(values.get(name)) : otherwise;
     }

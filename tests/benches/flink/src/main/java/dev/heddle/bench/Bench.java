@@ -12,7 +12,8 @@ import org.apache.flink.streaming.api.environment.StreamExecutionEnvironment;
 
 /**
  * Runs one job on Flink's own in-process cluster, as {@code heddle run} does,
- * and prints one line of JSON.
+ * or with {@code --remote HOST:PORT} on a cluster of processes, and prints one
+ * line of JSON.
  */
 public final class Bench {
     private Bench() {}
@@ -45,6 +46,9 @@ public final class Bench {
                                 arguments.integer("keys", 10_000),
                                 arguments.text("words", "short").equals("long"))[0]);
                 break;
+            case "job-latency":
+                JobLatency.run(arguments);
+                break;
             case "idle":
                 Idle.run();
                 break;
@@ -68,16 +72,20 @@ public final class Bench {
         double recordsPerCounted = job.build(env);
         JobClient client = env.executeAsync(arguments.job);
         sleep(arguments.number("warm-up", 10));
-        long records = CountingSink.total();
+        Counts counts = Counts.of(arguments);
+        long records = counts.total();
         long start = System.nanoTime();
         long cpu = cpuNanoseconds();
         sleep(arguments.number("window", 20));
-        records = CountingSink.total() - records;
+        records = counts.total() - records;
         double seconds = (System.nanoTime() - start) / 1e9;
         double cpuSeconds = (cpuNanoseconds() - cpu) / 1e9;
         // Fails here if the job has failed meanwhile.
         if (client.getJobExecutionResult().isDone()) {
             client.getJobExecutionResult().get();
+        }
+        if (arguments.has("remote")) {
+            client.cancel().get();
         }
         double counted = records * recordsPerCounted;
         System.out.printf(
@@ -102,7 +110,22 @@ public final class Bench {
                 configuration.setString(setting.substring(0, equals), setting.substring(equals + 1));
             }
         }
+        if (arguments.has("remote")) {
+            return remote(arguments, configuration, parallelism);
+        }
         return StreamExecutionEnvironment.createLocalEnvironment(parallelism, configuration);
+    }
+
+    private static StreamExecutionEnvironment remote(
+            Arguments arguments, Configuration configuration, int parallelism) {
+        String[] address = arguments.text("remote").split(":");
+        StreamExecutionEnvironment env =
+                StreamExecutionEnvironment.createRemoteEnvironment(
+                        address[0],
+                        Integer.parseInt(address[1]),
+                        configuration,
+                        arguments.text("jar"));
+        return env.setParallelism(parallelism);
     }
 
     private static long cpuNanoseconds() {

@@ -1,5 +1,6 @@
 package dev.heddle.bench;
 
+import java.io.IOException;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
 import java.util.List;
@@ -25,10 +26,20 @@ final class CountingSink<T> implements Sink<T> {
         return sum;
     }
 
+    /** A folder that the process of the sink shows its count in, or null. */
+    private final String folder;
+
+    CountingSink(Arguments arguments) {
+        folder = arguments.text("counts", null);
+    }
+
     @Override
-    public SinkWriter<T> createWriter(WriterInitContext context) {
+    public SinkWriter<T> createWriter(WriterInitContext context) throws IOException {
         Writer<T> writer = new Writer<>();
         WRITERS.add(writer);
+        if (folder != null) {
+            Counts.show(folder);
+        }
         return writer;
     }
 

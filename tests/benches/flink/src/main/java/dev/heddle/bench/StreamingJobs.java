@@ -24,7 +24,7 @@ final class StreamingJobs {
                 .flatMap(new Tokenizer())
                 .keyBy(count -> count.f0, Types.STRING)
                 .sum(1)
-                .sinkTo(new CountingSink<>());
+                .sinkTo(new CountingSink<>(arguments));
         return 1;
     }
 
@@ -34,7 +34,7 @@ final class StreamingJobs {
                 .flatMap(new PlainTokenizer())
                 .keyBy(value -> value.f0)
                 .sum(1)
-                .sinkTo(new CountingSink<>());
+                .sinkTo(new CountingSink<>(arguments));
         return 1;
     }
 
@@ -43,7 +43,7 @@ final class StreamingJobs {
                 .map(value -> value * 31 + 7)
                 .returns(Types.LONG)
                 .filter(value -> (value & 1) == 0)
-                .sinkTo(new CountingSink<>());
+                .sinkTo(new CountingSink<>(arguments));
         // The filter passes each second integer.
         return 2;
     }
@@ -62,7 +62,7 @@ final class StreamingJobs {
                             a.f1 += b.f1;
                             return a;
                         })
-                .sinkTo(new CountingSink<>());
+                .sinkTo(new CountingSink<>(arguments));
         return 1;
     }
 
