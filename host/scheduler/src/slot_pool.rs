@@ -69,6 +69,11 @@ pub enum Event {
         resource_id: ResourceId,
         offers: Vec<Offer>,
     },
+    /// The slots that a TaskExecutor believes to be the job's.
+    SlotsReported {
+        resource_id: ResourceId,
+        allocations: Vec<AllocationId>,
+    },
     /// A slot is gone, says its TaskExecutor.
     SlotFailed {
         resource_id: ResourceId,
@@ -165,6 +170,7 @@ impl SlotPool {
             }
             Event::TaskExecutorLost { resource_id, cause } => self.lose_task_executor(&resource_id, cause),
             Event::Offered { resource_id, offers } => self.offer(now, &resource_id, offers),
+            Event::SlotsReported { resource_id, allocations } => self.reconcile(&resource_id, allocations),
             Event::SlotFailed { resource_id, allocation_id, cause } => match self.slots.get(&allocation_id) {
                 Some(slot) if slot.resource_id == resource_id => self.lose_slots(&[allocation_id], cause),
                 _ => Vec::new(),
@@ -372,6 +378,23 @@ impl SlotPool {
             cause: cause.clone(),
         });
         cancelled.chain(freed).collect()
+    }
+
+    /// Gives back what the pool does not have: its release was lost on the way,
+    /// or the TaskExecutor was counted as lost in between.
+    fn reconcile(&self, resource_id: &ResourceId, allocations: Vec<AllocationId>) -> Vec<Action> {
+        let is_mine = |allocation_id: &AllocationId| {
+            self.slots.get(allocation_id).is_some_and(|slot| slot.resource_id == *resource_id)
+        };
+        allocations
+            .into_iter()
+            .filter(|allocation_id| !is_mine(allocation_id))
+            .map(|allocation_id| Action::FreeSlot {
+                resource_id: resource_id.clone(),
+                allocation_id,
+                cause: Failure::new(ErrorCode::Internal, "the job does not have the slot"),
+            })
+            .collect()
     }
 
     fn lose_task_executor(&mut self, resource_id: &ResourceId, cause: Failure) -> Vec<Action> {

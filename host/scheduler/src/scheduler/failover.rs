@@ -13,6 +13,13 @@ use std::time::Duration;
 
 impl Scheduler {
     pub(super) fn slots_failed(&mut self, now: Duration, requests: &[SlotRequestId], cause: Failure) {
+        let regions = self.fail_slots(requests, &cause);
+        self.regions_failed(now, regions, cause);
+        self.go_on(now);
+    }
+
+    /// Gives the regions that ran in them.
+    fn fail_slots(&mut self, requests: &[SlotRequestId], cause: &Failure) -> BTreeSet<RegionIndex> {
         let mut regions = BTreeSet::new();
         for request in requests {
             let Some(slot) = self.slots.by_request(*request) else {
@@ -33,10 +40,9 @@ impl Scheduler {
             }
         }
         if cause.code == ErrorCode::NoResources {
-            self.release_idle_slots(&regions, &cause);
+            self.release_idle_slots(&regions, cause);
         }
-        self.regions_failed(now, regions, cause);
-        self.go_on(now);
+        regions
     }
 
     /// Regions that do not get all of their slots keep none, so that two jobs
@@ -66,6 +72,7 @@ impl Scheduler {
         cause: Failure,
     ) {
         let mut regions = BTreeSet::new();
+        let mut requests = BTreeSet::new();
         for attempt in attempts {
             let Some(index) = self.graph.current_subtask(&attempt) else {
                 self.counters.stale += 1;
@@ -79,11 +86,19 @@ impl Scheduler {
             if self.transition(index, ExecutionState::Failed) {
                 self.graph.current_mut(index).failure = Some(cause.clone());
                 regions.insert(self.graph.subtask(index).region);
+                requests.extend(self.slots.slot(self.slots.slot_of(index)).request());
                 // The answer may have been lost on its way, and the task runs.
                 if let Some(resource_id) = resource_id {
                     self.out.cancels.entry(resource_id).or_default().push(attempt);
                 }
             }
+        }
+        // A slot that takes no tasks may not be there any more: the next attempt
+        // gets another.
+        if !requests.is_empty() {
+            let requests: Vec<_> = requests.into_iter().collect();
+            regions.extend(self.fail_slots(&requests, &cause));
+            self.out.abandoned = Some((requests, cause.clone()));
         }
         self.regions_failed(now, regions, cause);
         self.go_on(now);

@@ -382,19 +382,23 @@ fn a_region_that_gets_too_few_slots_keeps_none() {
 }
 
 #[test]
-fn tasks_that_were_not_taken_fail_and_are_cancelled_to_be_sure() {
+fn tasks_that_were_not_taken_fail_with_their_slot_and_are_cancelled_to_be_sure() {
     let mut run = Run::new(two_lines().fixed_delay(1).build(), 0);
     run.serve_requests();
     run.log.clear();
     let attempts = vec![run.attempt(0), run.attempt(2)];
-    run.step(Event::TasksRejected { attempts, cause: failure() }).pass().check(expect![[r#"
+    run.step(Event::TasksRejected { attempts, cause: failure() }).pass().serve_requests().check(expect![[
+        r#"
         RESTARTING
         restart 2 tasks after 1s: the operator panicked
         te-1: cancel v0.0#0 v1.0#0
+        abandon [0]: the operator panicked
         at 1s
         RUNNING
-        te-1: submit v0.0#1 v1.0#1
-    "#]]);
+        request [2]
+        te-3: submit v0.0#1 v1.0#1
+    "#
+    ]]);
 }
 
 #[test]

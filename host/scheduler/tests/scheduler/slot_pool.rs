@@ -298,6 +298,30 @@ fn a_failed_slot_fails_its_request_if_its_own_task_executor_says_so() {
 }
 
 #[test]
+fn a_slot_that_only_its_task_executor_knows_is_freed() {
+    let reported = |from: &str, allocations: &[u128]| Event::SlotsReported {
+        resource_id: te(from),
+        allocations: allocations.iter().map(|allocation| AllocationId(*allocation)).collect(),
+    };
+    Script::connected()
+        .request(&[1])
+        .offer("a", &[(10, 0), (77, 1)])
+        .step(reported("a", &[10, 77]))
+        .step(reported("a", &[10, 78]))
+        .step(reported("b", &[10]))
+        .step(reported("stranger", &[79]))
+        .check(expect![[r#"
+            to the RM: request 10
+            accepted [10, 77]
+            fulfilled 1 by 10@a
+            to a: free 78
+            to b: free 10
+            to stranger: free 79
+            0 pending, 1 in use, 1 kept
+        "#]]);
+}
+
+#[test]
 fn a_released_slot_goes_to_who_waits_or_back() {
     let release = |numbers: &[u128]| Event::Release {
         requests: numbers.iter().map(|number| SlotRequestId(*number)).collect(),
