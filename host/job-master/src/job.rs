@@ -20,7 +20,7 @@ use heddle_model::job_graph::JobGraph;
 use heddle_model::job_status::JobStatus;
 use heddle_model::plan::TransformationId;
 use heddle_model::task::{InputSplit, JobInformation};
-use heddle_rpc::{Error, JobFailure, Result, RpcService, SlotOffer};
+use heddle_rpc::{Error, JobFailure, Result, RpcService, SlotOffer, TaskExecutorHeartbeat};
 use heddle_scheduler::scheduler::{self, Scheduler};
 use heddle_scheduler::slot_pool::{self, SlotPool};
 use rand::rngs::StdRng;
@@ -250,7 +250,9 @@ impl Job {
                     .into()),
                 };
                 if answer.is_ok() {
-                    let reports = payload.tasks;
+                    let TaskExecutorHeartbeat { tasks: reports, slots: allocations } = payload;
+                    let from = resource_id.clone();
+                    self.tell_pool(slot_pool::Event::SlotsReported { resource_id: from, allocations });
                     self.tell_scheduler(scheduler::Event::TasksReported { resource_id, reports });
                 }
                 let _ = reply.send(answer);

@@ -22,6 +22,8 @@ pub struct SlotOffer {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TaskExecutorHeartbeat {
     pub tasks: Vec<(ExecutionAttemptId, TaskMetrics, BTreeMap<String, i64>)>,
+    /// The slots that it believes to be the job's: those that were accepted.
+    pub slots: Vec<AllocationId>,
 }
 
 /// `token` is the job master's leader session that the sender believes in.

@@ -2,7 +2,7 @@
 //! it is the right one, and the state updates on their way to it.
 
 use crate::service::Event;
-use heddle_model::id::{ExecutionAttemptId, JobMasterId};
+use heddle_model::id::{ExecutionAttemptId, JobMasterId, VertexId};
 use heddle_model::task::{TaskExecutionState, TaskMetrics};
 use heddle_rpc::{Address, Error, JobMasterGateway};
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ use tracing::{debug, warn};
 /// subtasks.
 const UPDATES_MAX: usize = 65_536;
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
-/// Tries to deliver one update before the job master counts as gone.
+/// Tries to deliver one update once the connection has ended.
 const DELIVERIES_MAX: u32 = 5;
 
 pub(crate) enum Phase {
@@ -36,6 +36,8 @@ pub(crate) struct JobConnection {
     undelivered: Undelivered,
     /// The registration that is under way.
     registration: Option<AbortHandle>,
+    /// The newest attempt of each subtask that the job master had run here.
+    newest: BTreeMap<(VertexId, u32), u32>,
 }
 
 impl Drop for JobConnection {
@@ -72,12 +74,29 @@ impl JobConnection {
             outbox: None,
             undelivered: Undelivered::default(),
             registration: None,
+            newest: BTreeMap::new(),
         }
+    }
+
+    /// The newest attempt of the same subtask so far, if this one is not newer.
+    pub fn superseded_by(&self, attempt: &ExecutionAttemptId) -> Option<u32> {
+        let newest = self.newest.get(&(attempt.vertex_id, attempt.subtask)).copied()?;
+        (newest >= attempt.attempt).then_some(newest)
+    }
+
+    /// Gives the attempt that this one supersedes.
+    pub fn supersede(&mut self, attempt: &ExecutionAttemptId) -> Option<ExecutionAttemptId> {
+        let former = self.newest.insert((attempt.vertex_id, attempt.subtask), attempt.attempt)?;
+        Some(ExecutionAttemptId { attempt: former, ..*attempt })
+    }
+
+    pub fn is_registered(&self) -> bool {
+        matches!(self.phase, Phase::Registered)
     }
 
     /// Whether nothing was heard of it for too long.
     pub fn is_silent(&self, timeout: Duration) -> bool {
-        matches!(self.phase, Phase::Registered) && self.heard.elapsed() > timeout
+        self.is_registered() && self.heard.elapsed() > timeout
     }
 
     pub fn registering(&mut self, call: AbortHandle) {
@@ -138,7 +157,7 @@ pub(crate) async fn deliver(
 ) -> Event {
     while let Some(update) = updates.recv().await {
         let mut delay = BACKOFF.0;
-        for delivery in 1..=DELIVERIES_MAX {
+        for delivery in 1.. {
             match gateway.update_task_execution_state(token, update.clone()).await {
                 Ok(()) => {
                     if update.state.is_terminal() {
@@ -150,7 +169,8 @@ pub(crate) async fn deliver(
                     debug!(task = %update.attempt, "the job master has a newer session");
                     return Event::Told;
                 }
-                Err(error) if delivery == DELIVERIES_MAX => {
+                // As long as the job master is there it must hear of it.
+                Err(error) if delivery >= DELIVERIES_MAX && updates.is_closed() => {
                     warn!(%error, task = %update.attempt, "the job master is gone");
                     return Event::Told;
                 }

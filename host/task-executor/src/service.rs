@@ -89,6 +89,8 @@ pub(crate) enum Event {
     /// Another resource manager leads, or none.
     Leader(Option<ResourceManagerLeader>),
     RegisteredAtResourceManager(ResourceManagerId, Result<InstanceId, heddle_rpc::Error>),
+    /// The resource manager does not know this registration (any more).
+    RegistrationUnknown(InstanceId),
     RegisteredAtJobMaster {
         job_id: JobId,
         token: JobMasterId,
@@ -96,6 +98,7 @@ pub(crate) enum Event {
     },
     OffersAnswered {
         job_id: JobId,
+        token: JobMasterId,
         offered: Vec<AllocationId>,
         result: heddle_rpc::Result<Vec<AllocationId>>,
     },
@@ -238,11 +241,12 @@ impl<R: TaskRunner> Service<R> {
             Event::RegisteredAtResourceManager(token, result) => {
                 self.registered_at_resource_manager(token, result)?;
             }
+            Event::RegistrationUnknown(instance) => self.registration_unknown(instance),
             Event::RegisteredAtJobMaster { job_id, token, result } => {
                 self.registered_at_job_master(job_id, token, result);
             }
-            Event::OffersAnswered { job_id, offered, result } => {
-                self.offers_answered(job_id, offered, result)
+            Event::OffersAnswered { job_id, token, offered, result } => {
+                self.offers_answered(job_id, token, offered, result);
             }
             Event::Told => {}
             Event::Tick => self.tick()?,

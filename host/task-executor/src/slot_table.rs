@@ -208,6 +208,15 @@ impl SlotTable {
             .collect()
     }
 
+    /// What the job's master has taken.
+    pub fn active_of(&self, job_id: JobId) -> Vec<AllocationId> {
+        self.by_allocation
+            .values()
+            .filter(|slot| slot.job_id == job_id && slot.state == SlotState::Active)
+            .map(|slot| slot.allocation_id)
+            .collect()
+    }
+
     pub fn allocations_of(&self, job_id: JobId) -> Vec<AllocationId> {
         self.by_allocation.values().filter(|s| s.job_id == job_id).map(|s| s.allocation_id).collect()
     }

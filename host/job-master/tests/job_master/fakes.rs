@@ -252,8 +252,10 @@ impl Worker {
                 (*attempt, metrics, BTreeMap::from([("lines".to_owned(), 70)]))
             })
             .collect();
+        let slots = self.state().slots.keys().copied().collect();
+        let payload = TaskExecutorHeartbeat { tasks, slots };
         let (gateway, token) = self.job_master().expect("the worker has slots of the job");
-        gateway.heartbeat_from_task_executor(token, self.id.clone(), TaskExecutorHeartbeat { tasks }).await
+        gateway.heartbeat_from_task_executor(token, self.id.clone(), payload).await
     }
 
     pub async fn fail_first_slot(&self, cause: Failure) {

@@ -328,7 +328,8 @@ impl Dice<'_> {
 
     pub fn heartbeat(&mut self) -> TaskExecutorHeartbeat {
         let task = |dice: &mut Self| (dice.attempt(), dice.metrics(), dice.accumulators());
-        TaskExecutorHeartbeat { tasks: self.list(task) }
+        let slot = |dice: &mut Self| AllocationId(dice.id());
+        TaskExecutorHeartbeat { tasks: self.list(task), slots: self.list(slot) }
     }
 
     pub fn slot_report(&mut self) -> SlotReport {

@@ -203,7 +203,7 @@ pub fn task_state() -> TaskExecutionState {
 }
 
 pub fn heartbeat() -> TaskExecutorHeartbeat {
-    TaskExecutorHeartbeat { tasks: vec![(attempt(), metrics(), accumulators())] }
+    TaskExecutorHeartbeat { tasks: vec![(attempt(), metrics(), accumulators())], slots: vec![ALLOCATION] }
 }
 
 pub fn slot_report() -> SlotReport {

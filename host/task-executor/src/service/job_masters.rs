@@ -91,8 +91,9 @@ impl<R: TaskRunner> Service<R> {
         let ended = job.undelivered().into_iter();
         let tasks = ended.map(|(attempt, (metrics, sums))| (attempt, metrics, sums)).chain(running).collect();
         let (token, resource_id) = (job.token, self.options.resource_id.clone());
+        let slots = self.slots.active_of(job_id);
         self.calls.spawn(async move {
-            let payload = TaskExecutorHeartbeat { tasks };
+            let payload = TaskExecutorHeartbeat { tasks, slots };
             if let Err(error) = gateway.heartbeat_from_task_executor(token, resource_id, payload).await {
                 debug!(%error, %job_id, "the job master did not take the heartbeat");
             }

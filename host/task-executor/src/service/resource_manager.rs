@@ -142,11 +142,27 @@ impl<R: TaskRunner> Service<R> {
         let Some(Registered { gateway, token, instance }) = self.registered() else { return };
         let report = self.slots.report();
         self.calls.spawn(async move {
-            if let Err(error) = gateway.send_slot_report(token, instance, report).await {
-                warn!(%error, "the resource manager did not take the slot report");
+            match gateway.send_slot_report(token, instance, report).await {
+                Ok(()) => Event::Told,
+                Err(error) => {
+                    warn!(%error, "the resource manager did not take the slot report");
+                    match error {
+                        heddle_rpc::Error::Fenced { .. } => Event::RegistrationUnknown(instance),
+                        _ => Event::Told,
+                    }
+                }
             }
-            Event::Told
         });
+    }
+
+    /// A registration that came late, or twice, has replaced the one whose
+    /// answer was heard, or the resource manager has given this one up.
+    pub(super) fn registration_unknown(&mut self, instance: InstanceId) {
+        if self.instance == Some(instance) {
+            info!(%instance, "the resource manager does not know this registration, registering again");
+            self.lose_resource_manager("it does not know the registration".to_owned());
+            self.register_at_resource_manager(Duration::ZERO);
+        }
     }
 
     pub(super) fn slot_freed(&mut self, slot: TaskSlot) {

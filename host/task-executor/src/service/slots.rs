@@ -2,11 +2,11 @@
 //! freed when either says so.
 
 use super::{Event, Service};
-use crate::job_connection::{JobConnection, Phase};
+use crate::job_connection::JobConnection;
 use crate::slot_table::Freed;
 use crate::task::TaskRunner;
 use heddle_model::failure::{ErrorCode, Failure};
-use heddle_model::id::{AllocationId, JobId, ResourceManagerId};
+use heddle_model::id::{AllocationId, JobId, JobMasterId, ResourceManagerId};
 use heddle_rpc::RequestSlot;
 use std::time::Duration;
 use tracing::{debug, warn};
@@ -61,7 +61,7 @@ impl<R: TaskRunner> Service<R> {
     pub(super) fn offer_slots(&mut self, job_id: JobId) {
         let offers = self.slots.offers(job_id);
         let Some(job) = self.jobs.get_mut(&job_id) else { return };
-        if offers.is_empty() || !matches!(job.phase, Phase::Registered) {
+        if offers.is_empty() || !job.is_registered() {
             return;
         }
         let Ok(gateway) = self.rpc.job_master(&job.address) else { return };
@@ -69,16 +69,23 @@ impl<R: TaskRunner> Service<R> {
         self.calls.spawn(async move {
             let offered = offers.iter().map(|offer| offer.allocation_id).collect();
             let result = gateway.offer_slots(token, resource_id, offers).await;
-            Event::OffersAnswered { job_id, offered, result }
+            Event::OffersAnswered { job_id, token, offered, result }
         });
     }
 
     pub(super) fn offers_answered(
         &mut self,
         job_id: JobId,
+        token: JobMasterId,
         offered: Vec<AllocationId>,
         result: heddle_rpc::Result<Vec<AllocationId>>,
     ) {
+        // An answer that comes after the job master was lost binds nobody: the
+        // slots are offered again, or expire.
+        if !self.jobs.get(&job_id).is_some_and(|job| job.token == token && job.is_registered()) {
+            debug!(%job_id, "an offer was answered too late");
+            return;
+        }
         let accepted = match result {
             Ok(accepted) => accepted,
             Err(error) => {

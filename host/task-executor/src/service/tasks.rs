@@ -17,7 +17,11 @@ impl<R: TaskRunner> Service<R> {
         job: &Arc<JobInformation>,
         tasks: Vec<TaskDeploymentDescriptor>,
     ) -> heddle_rpc::Result<()> {
-        self.check_job_master(job.job_id, token)?;
+        if !self.check_job_master(job.job_id, token)?.is_registered() {
+            // Sent before this TaskExecutor counted the job master as lost.
+            let message = format!("the TaskExecutor is not registered at the master of job {}", job.job_id);
+            return Err(Failure::new(ErrorCode::Fenced, message).into());
+        }
         for (taken, descriptor) in tasks.iter().enumerate() {
             if let Err(failure) = self.take_task(job.job_id, descriptor) {
                 // All or none.
@@ -39,6 +43,12 @@ impl<R: TaskRunner> Service<R> {
             let message = format!("attempt {} is running here already", descriptor.attempt);
             return Err(Failure::new(ErrorCode::Internal, message));
         }
+        let newest = self.jobs.get(&job_id).and_then(|job| job.superseded_by(&descriptor.attempt));
+        if let Some(newest) = newest {
+            let message =
+                format!("attempt {} comes after attempt {newest} of the same subtask", descriptor.attempt);
+            return Err(Failure::new(ErrorCode::Fenced, message));
+        }
         // The job master's word that it has the slot may overtake its answer to
         // the offer.
         self.slots
@@ -56,7 +66,11 @@ impl<R: TaskRunner> Service<R> {
         descriptor: TaskDeploymentDescriptor,
     ) {
         let attempt = descriptor.attempt;
-        let Some(connection) = self.jobs.get(&job.job_id) else { return };
+        let Some(connection) = self.jobs.get_mut(&job.job_id) else { return };
+        if let Some(task) = connection.supersede(&attempt).and_then(|former| self.running.get(&former)) {
+            // Its cancellation was lost, or comes late.
+            task.cancel();
+        }
         let Some(slot) = self.resources.get(&descriptor.allocation_id).cloned() else { return };
         let task = RunningTask::new();
         let context = TaskContext {

@@ -102,6 +102,8 @@ pub struct ResourceManager {
     pub refusals: Mutex<VecDeque<Error>>,
     instances: AtomicU64,
     reports: Mutex<Vec<SlotReport>>,
+    /// Registrations that it does not know any more.
+    pub forgotten: Mutex<Vec<InstanceId>>,
     /// Sends no heartbeats.
     pub silent: AtomicBool,
 }
@@ -139,7 +141,15 @@ impl ResourceManagerGateway for ResourceManager {
         Ok(InstanceId::from_bits(u128::from(instance)))
     }
 
-    async fn send_slot_report(&self, _: ResourceManagerId, _: InstanceId, report: SlotReport) -> Result<()> {
+    async fn send_slot_report(
+        &self,
+        _: ResourceManagerId,
+        instance: InstanceId,
+        report: SlotReport,
+    ) -> Result<()> {
+        if self.forgotten.lock().expect("no fake panics").contains(&instance) {
+            return Err(Error::Fenced { expected: "another".into(), got: instance.to_string() });
+        }
         self.reports.lock().expect("no fake panics").push(report);
         Ok(())
     }

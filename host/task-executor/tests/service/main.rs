@@ -10,7 +10,7 @@ use fakes::{
 };
 use heddle_model::batch_builder::TextBatchBuilder;
 use heddle_model::failure::{ErrorCode, Failure};
-use heddle_model::id::{AllocationId, JobMasterId, ResourceManagerId};
+use heddle_model::id::{AllocationId, InstanceId, JobMasterId, ResourceManagerId};
 use heddle_rpc::{Error, TaskExecutorGateway};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -139,6 +139,19 @@ async fn a_worker_that_nobody_leads_for_too_long_ends() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_registration_that_the_resource_manager_does_not_know_is_made_again() {
+    let process = Process::new();
+    let worker = process.start("worker");
+    worker.request(0, 4).await.expect("the slot is free");
+    // A copy of the registration came late and replaced it.
+    process.resource_manager.forgotten.lock().expect("no fake panics").push(InstanceId::from_bits(1));
+    process.resource_manager.log.until("registered as 2").await;
+    tokio::time::sleep(HEARTBEAT_TIMEOUT).await;
+    assert_eq!(process.resource_manager.log.count("registered"), 2);
+    assert_eq!(worker.slots().await, [Some(4), None]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_word_of_another_resource_manager_is_not_taken() {
     let process = Process::new();
     let worker = process.start("worker");
@@ -231,7 +244,81 @@ async fn an_answer_that_comes_after_the_slot_was_given_back_changes_nothing() {
     assert!(matches!(answer, Err(Error::Fenced { .. })), "{answer:?}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_comes_after_the_job_master_was_lost_binds_nobody() {
+    let process = Process::new();
+    let worker = process.start("worker");
+    worker.request(0, 4).await.expect("the slot is free");
+    process.job_master.log.until("offered [4]").await;
+    worker.handle.heartbeat_from_job_master(TOKEN, JOB).await.expect("it is registered");
+    process.job_master.silent.store(true, Ordering::SeqCst);
+    process.stop_job_master();
+    tokio::time::sleep(HEARTBEAT_TIMEOUT - Duration::from_secs(5)).await;
+    process.serve_job_master();
+    process.job_master.answer_offers(Offers::AcceptAfter(Duration::from_secs(8)));
+    worker.request(1, 5).await.expect("the slot is free");
+    process.job_master.log.until("offered [5]").await;
+    process.stop_job_master();
+    process.resource_manager.log.until("slot 1 is free of 5").await;
+    process.resource_manager.log.until("slot 0 is free of 4").await;
+    assert_eq!(worker.slots().await, [None, None]);
+}
+
 // ---- tasks --------------------------------------------------------------------
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_comes_late_does_not_start_and_a_newer_one_supersedes() {
+    let process = Process::new();
+    let worker = process.start("worker");
+    worker.request(0, 4).await.expect("the slot is free");
+    process.job_master.log.until("offered").await;
+    let task = |number: u32| {
+        let mut task = sink_task(0, 4);
+        task.attempt.attempt = number;
+        vec![task]
+    };
+    worker.submit(TOKEN, task(1)).await.expect("the slot is the job's");
+    process.job_master.log.until("task 0 INITIALIZING").await;
+    let late = refusal(worker.submit(TOKEN, task(0)).await);
+    assert_eq!(late.code, ErrorCode::Fenced);
+    assert!(late.message.contains("comes after attempt 1 of the same subtask"), "{late}");
+    assert_eq!(process.job_master.log.count("CANCELED"), 0);
+    worker.submit(TOKEN, task(2)).await.expect("it is newer");
+    process.job_master.log.until("task 0 CANCELED").await;
+    let copy = refusal(worker.submit(TOKEN, task(1)).await);
+    assert_eq!(copy.code, ErrorCode::Fenced);
+}
+
+#[tokio::test(start_paused = true)]
+async fn tasks_of_a_job_master_that_counts_as_lost_do_not_start() {
+    let process = Process::new();
+    let worker = process.start("worker");
+    worker.request(0, 4).await.expect("the slot is free");
+    process.job_master.log.until("offered [4]").await;
+    worker.handle.heartbeat_from_job_master(TOKEN, JOB).await.expect("it is registered");
+    process.job_master.silent.store(true, Ordering::SeqCst);
+    process.stop_job_master();
+    tokio::time::sleep(HEARTBEAT_TIMEOUT + Duration::from_secs(5)).await;
+    let refused = refusal(worker.submit(TOKEN, vec![sink_task(0, 4)]).await);
+    assert_eq!(refused.code, ErrorCode::Fenced);
+    assert!(refused.message.contains("is not registered at the master"), "{refused}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_task_is_told_until_the_job_master_takes_it() {
+    let process = Process::new();
+    let worker = process.start("worker");
+    worker.request(0, 4).await.expect("the slot is free");
+    process.job_master.log.until("offered").await;
+    worker.submit(TOKEN, vec![sink_task(0, 4)]).await.expect("the slot is the job's");
+    process.job_master.log.until("task 0 INITIALIZING").await;
+    process.job_master.deaf.store(true, Ordering::SeqCst);
+    worker.handle.cancel_tasks(TOKEN, vec![attempt(0)]).await.expect("it is taken");
+    tokio::time::sleep(5 * HEARTBEAT_TIMEOUT).await;
+    assert_eq!(process.job_master.log.count("CANCELED"), 0);
+    process.job_master.deaf.store(false, Ordering::SeqCst);
+    process.job_master.log.until("task 0 CANCELED").await;
+}
 
 #[tokio::test(start_paused = true)]
 async fn tasks_that_are_not_for_here_do_not_start() {
