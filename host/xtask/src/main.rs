@@ -10,6 +10,7 @@ mod dist;
 mod fuzz;
 mod maven;
 mod servers;
+mod simulate;
 mod steps;
 mod suite;
 mod tidy;
@@ -29,6 +30,9 @@ cargo xtask COMMAND
   fuzz TARGET FILE…   feed a decoder (batch, hadoop, state) with changed samples; run crashes again
   servers up|down|status NAME
                       real servers on loopback: yarn, hdfs, zookeeper, kafka
+  simulate [--seeds N] [--for TIME]
+  simulate --seed N [--trace]
+                      a cluster on a simulated network that fails; one run again
   tidy                form of the sources: headers, lengths, names
   deps                directions of dependencies between crates
 ";
@@ -43,6 +47,7 @@ fn main() -> ExitCode {
         Some("bench") => bench::run(rest),
         Some("fuzz") => fuzz::run(rest),
         Some("servers") => servers::run(rest),
+        Some("simulate") => simulate::run(rest),
         Some("tidy") => no_arguments(rest).and_then(|()| tidy::run()),
         Some("deps") => no_arguments(rest).and_then(|()| deps::run()),
         None | Some("help" | "--help" | "-h") => {

@@ -7,7 +7,7 @@
 use crate::servers::{Kind, Running, YarnOptions};
 use crate::steps::Steps;
 use crate::workspace::{cargo, check, metadata, target};
-use crate::{deps, dist, fuzz, maven, tidy};
+use crate::{deps, dist, fuzz, maven, simulate, tidy};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -16,7 +16,7 @@ use std::process::Command;
 const SDK: [&str; 2] = ["heddle", "heddle-macros"];
 
 pub fn run() -> anyhow::Result<()> {
-    let mut steps = Steps::new(12);
+    let mut steps = Steps::new(13);
     steps.step("format (rustfmt)", || check(cargo().args(["fmt", "--all", "--check"])))?;
     steps.step("form of the sources", tidy::run)?;
     steps.step("directions of dependencies", deps::run)?;
@@ -42,6 +42,7 @@ pub fn run() -> anyhow::Result<()> {
     })?;
     steps.step("YARN (a real ResourceManager)", yarn)?;
     steps.step("decoders of bytes of others (fuzz)", fuzz::run_all)?;
+    steps.step("a cluster on a network that fails (simulation)", simulate::run_all)?;
     eprintln!("\nall is well, in {}", steps.elapsed());
     Ok(())
 }
