@@ -121,6 +121,12 @@ impl Heddle {
         self
     }
 
+    /// What it reads from its standard input.
+    pub fn input(mut self, file: &Path) -> Self {
+        self.command.stdin(std::fs::File::open(file).expect("the input"));
+        self
+    }
+
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
         self

@@ -58,8 +58,8 @@ pub enum Command {
     Taskexecutor(TaskexecutorArguments),
     /// Start or stop a cluster on the machines of conf/masters and conf/workers
     Cluster(StandaloneArguments),
-    /// Start a session on YARN (served by a later version)
-    YarnSession(Anything),
+    /// Start a session on YARN, or end one
+    YarnSession(YarnSessionArguments),
 }
 
 /// Whatever stands behind a command that this version does not serve.
@@ -67,6 +67,62 @@ pub enum Command {
 pub struct Anything {
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
     pub arguments: Vec<OsString>,
+}
+
+const YARN_SESSION_HELP: &str = "\
+Examples:
+  heddle yarn-session -d -jm 512m -tm 1g -s 2 -nm loom -qu default
+  heddle yarn-session -id application_1700000000000_0001
+
+HADOOP_CONF_DIR or YARN_CONF_DIR names the folder of yarn-site.xml. As Flink's, options of two letters
+have one dash.";
+
+#[derive(Debug, Args)]
+#[command(after_help = YARN_SESSION_HELP)]
+pub struct YarnSessionArguments {
+    /// End this command once the session runs
+    #[arg(short, long)]
+    pub detached: bool,
+
+    /// -jm: memory of the JobManager's container
+    #[arg(long = "jobManagerMemory", value_name = "SIZE")]
+    pub job_manager_memory: Option<String>,
+
+    /// -tm: memory of each TaskExecutor's container
+    #[arg(long = "taskManagerMemory", value_name = "SIZE")]
+    pub task_manager_memory: Option<String>,
+
+    /// Slots of each TaskExecutor
+    #[arg(short, long, value_name = "N")]
+    pub slots: Option<String>,
+
+    /// -nm: name of the application
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+
+    /// -qu: queue of YARN
+    #[arg(long, value_name = "QUEUE")]
+    pub queue: Option<String>,
+
+    /// -at: type of the application
+    #[arg(long = "applicationType", value_name = "TYPE")]
+    pub application_type: Option<String>,
+
+    /// -nl: only nodes with this label
+    #[arg(long = "nodeLabel", value_name = "LABEL")]
+    pub node_label: Option<String>,
+
+    /// -id: attach to a session that runs
+    #[arg(long = "applicationId", value_name = "ID")]
+    pub application_id: Option<String>,
+
+    /// Set a configuration key for this session
+    #[arg(short = 'D', value_name = "KEY=VALUE")]
+    pub dynamic: Vec<String>,
+
+    /// Log to standard error; twice for more
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub verbose: u8,
 }
 
 /// What to do with a process of a cluster.

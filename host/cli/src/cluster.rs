@@ -4,7 +4,7 @@
 use crate::arguments::{ClusterArguments, ConfigurationArguments};
 use crate::screen::Screen;
 use crate::summary::duration;
-use crate::{config_command, logging};
+use crate::{config_command, logging, yarn_command};
 use heddle_client::{ClusterClient, Connection};
 use heddle_model::config::{Configuration, options as o};
 use heddle_model::failure::{ErrorCode, Failure};
@@ -57,7 +57,10 @@ pub fn options_of(jobmanager: Option<&str>) -> Result<Vec<(&'static str, String,
 pub fn load(arguments: &ClusterArguments, command: &str) -> Result<Configuration, Failure> {
     let further = options_of(arguments.jobmanager.as_deref())?;
     let given = ConfigurationArguments { dynamic: arguments.dynamic.clone(), ..Default::default() };
-    let configuration = config_command::load_with(&given, further)?;
+    let mut configuration = config_command::load_with(&given, further)?;
+    if arguments.jobmanager.is_none() && configuration.is_set(&o::YARN_APPLICATION_ID) {
+        configuration = yarn_command::of_session(&configuration)?;
+    }
     logging::start(&configuration, command, arguments.verbose, None)?;
     Ok(configuration)
 }

@@ -29,6 +29,9 @@ pub enum Daemon {
     StandaloneSession,
     StandaloneJob,
     TaskExecutor,
+    /// In a container of YARN.
+    YarnSession,
+    YarnApplication,
 }
 
 impl Daemon {
@@ -37,7 +40,19 @@ impl Daemon {
             Daemon::StandaloneSession => "standalonesession",
             Daemon::StandaloneJob => "standalonejob",
             Daemon::TaskExecutor => "taskexecutor",
+            Daemon::YarnSession => "yarnsession",
+            Daemon::YarnApplication => "yarnapplication",
         }
+    }
+
+    /// Whether YARN starts its workers.
+    pub const fn is_on_yarn(self) -> bool {
+        matches!(self, Daemon::YarnSession | Daemon::YarnApplication)
+    }
+
+    /// Whether it runs one job, which it is given.
+    pub const fn has_job(self) -> bool {
+        matches!(self, Daemon::StandaloneJob | Daemon::YarnApplication)
     }
 
     /// The one of that name.
@@ -45,7 +60,13 @@ impl Daemon {
     /// # Errors
     /// H1201: one that comes later, or an unknown one.
     pub fn named(name: &str) -> Result<Self, Failure> {
-        let all = [Daemon::StandaloneSession, Daemon::StandaloneJob, Daemon::TaskExecutor];
+        let all = [
+            Daemon::StandaloneSession,
+            Daemon::StandaloneJob,
+            Daemon::TaskExecutor,
+            Daemon::YarnSession,
+            Daemon::YarnApplication,
+        ];
         if let Some(daemon) = all.into_iter().find(|daemon| daemon.name() == name) {
             return Ok(daemon);
         }

@@ -14,14 +14,6 @@ pub fn savepoints(command: &str) -> Result<ExitCode, Failure> {
     )))
 }
 
-/// A command that needs YARN.
-pub fn yarn(command: &str) -> Result<ExitCode, Failure> {
-    Err(not_yet(format!(
-        "`heddle {command}` needs YARN, which this version does not have; `heddle cluster start` starts a \
-         cluster without it"
-    )))
-}
-
 /// An option of `heddle run` that this version does not serve.
 pub fn option(option: &str, needs: &str) -> Failure {
     not_yet(format!("option {option} needs {needs}, which this version does not have; leave it out"))

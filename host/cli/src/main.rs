@@ -26,6 +26,7 @@ mod screen;
 mod signals;
 mod summary;
 mod utc;
+mod yarn_command;
 
 use arguments::{Arguments, Command};
 use clap::{CommandFactory, Parser};
@@ -39,7 +40,7 @@ fn main() -> ExitCode {
     if arguments.next().is_some_and(|first| first == COMPILE_SUBCOMMAND) {
         return heddle_wasm::compile_main(arguments);
     }
-    let arguments = match Arguments::try_parse() {
+    let arguments = match Arguments::try_parse_from(yarn_command::spelled_out(std::env::args_os())) {
         Ok(arguments) => arguments,
         Err(error) => return report::usage(&error),
     };
@@ -58,7 +59,7 @@ fn main() -> ExitCode {
         Command::Jobmanager(jobmanager) => process_command::jobmanager(&jobmanager),
         Command::Taskexecutor(taskexecutor) => process_command::taskexecutor(&taskexecutor),
         Command::Cluster(cluster) => cluster_command::run(&cluster),
-        Command::YarnSession(_) => later::yarn("yarn-session"),
+        Command::YarnSession(session) => yarn_command::session(&session),
     };
     outcome.unwrap_or_else(|failure| report::failure(&failure))
 }

@@ -5,11 +5,12 @@ use crate::arguments::{Action, JobmanagerArguments, ProcessArguments, Taskexecut
 use crate::daemon::{self, Daemon, Readiness};
 use crate::run_command::job_request;
 use crate::{config_command, logging, report};
+use heddle_client::yarn::ApplicationMaster;
 use heddle_client::{JobRequest, run_application};
 use heddle_connectors::Console;
 use heddle_entrypoint::{
-    ClusterEntrypoint, End, Environment, FATAL_ERROR, START_FAILED, Signals, TaskExecutorRunner,
-    process_runtime,
+    ApplicationStatus, ClusterEntrypoint, End, Environment, FATAL_ERROR, START_FAILED, Signals,
+    TaskExecutorRunner, process_runtime,
 };
 use heddle_model::config::Configuration;
 use heddle_model::failure::{ErrorCode, Failure};
@@ -27,19 +28,21 @@ pub fn jobmanager(arguments: &JobmanagerArguments) -> Result<ExitCode, Failure> 
     let configuration = load(&arguments.process)?;
     let starts = matches!(arguments.action, Action::Start | Action::StartForeground);
     match (daemon, arguments.job.is_empty()) {
-        (Daemon::StandaloneJob, true) if starts => {
-            return Err(wrong(
-                "`standalonejob` needs a job: heddle jobmanager start standalonejob JOB.wasm …",
-            ));
+        (daemon, true) if starts && daemon.has_job() => {
+            return Err(wrong(&format!(
+                "`{daemon}` needs a job: heddle jobmanager start {daemon} JOB.wasm …"
+            )));
         }
-        (Daemon::StandaloneSession, false) => {
-            return Err(wrong("`standalonesession` takes no job; submit jobs to it, or use `standalonejob`"));
+        (daemon, false) if !daemon.has_job() => {
+            return Err(wrong(&format!(
+                "`{daemon}` takes no job; submit jobs to it, or use `standalonejob`"
+            )));
         }
         _ => {}
     }
     match arguments.action {
         Action::StartForeground => {
-            let job = if daemon == Daemon::StandaloneJob { Some(job_request(&arguments.job)?) } else { None };
+            let job = if daemon.has_job() { Some(job_request(&arguments.job)?) } else { None };
             run_job_manager(configuration, &arguments.process, daemon, job)
         }
         Action::Start => {
@@ -91,16 +94,48 @@ fn run_job_manager(
         let mut signals = Signals::listen()?;
         let environment = Environment::of_process(daemon.name());
         let entrypoint = ClusterEntrypoint { environment, configuration: configuration.clone() };
-        let cluster = entrypoint.start().await?;
-        readiness.tell(&format!("answers at {}", cluster.address()));
-        let (dispatcher, configuration) = (cluster.dispatcher(), cluster.configuration().clone());
-        let application = async {
-            match job {
-                None => std::future::pending().await,
-                Some(request) => run_application(&request, &configuration, dispatcher).await,
+        let mut master = None;
+        let started = if daemon.is_on_yarn() {
+            let place = &mut master;
+            let register = async |address: &str, configuration: &Configuration| {
+                let environment = std::env::vars().collect();
+                let (own, driver) = ApplicationMaster::register(&environment, address, configuration).await?;
+                *place = Some(own);
+                Ok(driver)
+            };
+            entrypoint.start_with(register).await
+        } else {
+            entrypoint.start().await
+        };
+        let cluster = match started {
+            Ok(cluster) => cluster,
+            Err(failure) => {
+                tell_yarn(master, &Err(failure.clone()), None).await;
+                return Err(failure);
             }
         };
-        Ok::<_, Failure>(cluster.run(&mut signals, application).await)
+        readiness.tell(&format!("answers at {}", cluster.address()));
+        let (dispatcher, configuration) = (cluster.dispatcher(), cluster.configuration().clone());
+        let mut cause = None;
+        let application = async {
+            let job = async {
+                match job {
+                    None => std::future::pending().await,
+                    Some(request) => run_application(&request, &configuration, dispatcher).await,
+                }
+            };
+            tokio::select! {
+                ended = job => {
+                    let (status, failure) = ended?;
+                    cause = failure;
+                    Ok(status)
+                }
+                failure = given_up(&mut master) => Err(failure),
+            }
+        };
+        let ended = cluster.run(&mut signals, application).await;
+        tell_yarn(master, &ended, cause).await;
+        Ok::<_, Failure>(ended)
     });
     runtime.shutdown_background();
     exit(ended)
@@ -123,6 +158,28 @@ fn run_task_executor(configuration: Configuration, process: &ProcessArguments) -
     });
     runtime.shutdown_background();
     exit(ended)
+}
+
+/// Waits until YARN does not want the cluster any more, if it is there.
+async fn given_up(master: &mut Option<ApplicationMaster>) -> Failure {
+    match master {
+        Some(master) => master.failed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Tells YARN how the application ended. A signal says nothing of that: YARN
+/// sends it, and knows.
+async fn tell_yarn(master: Option<ApplicationMaster>, ended: &Result<End, Failure>, cause: Option<Failure>) {
+    let Some(master) = master else { return };
+    let told = |failure: &Failure| format!("error[{}]: {failure}", failure.code);
+    match ended {
+        Ok(End::Signal(_)) => {}
+        Ok(End::Application(status)) => {
+            master.finish(*status, &cause.as_ref().map(told).unwrap_or_default()).await;
+        }
+        Err(failure) => master.finish(ApplicationStatus::Failed, &told(failure)).await,
+    }
 }
 
 /// The outer failure kept the process from starting, the inner one ended it.

@@ -5,7 +5,7 @@ use crate::follow::{Ended, Submitted, finish, follow};
 use crate::guest_lines::GuestLines;
 use crate::screen::{Screen, Style};
 use crate::signals::Signals;
-use crate::{cluster, config_command, later, logging};
+use crate::{cluster, config_command, later, logging, yarn_command};
 use heddle_client::{Executor, Job, JobRequest, RunningJob, Sandbox, check_target};
 use heddle_model::config::value::Target;
 use heddle_model::config::{Configuration, Origin, options as o};
@@ -78,8 +78,16 @@ fn configuration_of(arguments: &RunArguments) -> Result<Configuration, Failure> 
 
 pub fn run(arguments: &RunArguments) -> Result<ExitCode, Failure> {
     let started = SystemTime::now();
-    let configuration = configuration_of(arguments)?;
+    let mut configuration = configuration_of(arguments)?;
     let request = job_request(&arguments.job)?;
+    match configuration.get(&o::EXECUTION_TARGET) {
+        Target::YarnApplication => {
+            let attached = configuration.get(&o::EXECUTION_ATTACHED) && !arguments.detached;
+            return yarn_command::application(request, &configuration, attached, arguments.verbose);
+        }
+        Target::YarnSession => configuration = yarn_command::of_session(&configuration)?,
+        _ => {}
+    }
     // Log lines and a line that is drawn anew do not go together.
     let style = match Style::detect(arguments.quiet) {
         Style::Live if arguments.verbose > 0 => Style::Plain,

@@ -15,7 +15,7 @@ use tracing::{error, info};
 /// Pause before a dispatcher that does not lead yet is asked again.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
-/// Runs the job of a cluster to its end.
+/// Runs the job of a cluster to its end; with why it failed, if it did.
 ///
 /// # Errors
 /// What is wrong with the component, its graph, or its submission. A job that
@@ -24,7 +24,7 @@ pub async fn run_application(
     request: &JobRequest,
     configuration: &Configuration,
     dispatcher: Arc<dyn DispatcherGateway>,
-) -> Result<ApplicationStatus, Failure> {
+) -> Result<(ApplicationStatus, Option<Failure>), Failure> {
     let sandbox = Sandbox::open(configuration)?;
     let mut job = Job::prepare(request, configuration, &sandbox).await?;
     if let Some(job_id) = fixed_job_id(configuration) {
@@ -44,10 +44,10 @@ pub async fn run_application(
     let JobResult { status, failure, runtime_ms, accumulators, .. } =
         until_it_leads(|| dispatcher.request_job_result(job_id)).await?;
     info!(%job_id, %status, runtime_ms, ?accumulators, "the job of this cluster has ended");
-    if let Some(failure) = failure {
+    if let Some(failure) = &failure {
         error!(%job_id, code = %failure.code, details = failure.details, "{failure}");
     }
-    Ok(status.into())
+    Ok((status.into(), failure))
 }
 
 /// With high availability the job is the same for every JobManager of the

@@ -14,11 +14,12 @@ use std::sync::Arc;
 /// H1201 with what does work.
 pub fn check_target(configuration: &Configuration) -> Result<(), Failure> {
     match configuration.get(&o::EXECUTION_TARGET) {
-        Target::Local | Target::Remote => Ok(()),
+        Target::Local | Target::Remote | Target::YarnApplication | Target::YarnSession => Ok(()),
         target => Err(Failure::new(
             ErrorCode::ConfigurationInvalid,
             format!(
-                "target `{target}` (from {}) is not served by this version; `local` and `remote` are",
+                "target `{target}` (from {}) is not served by this version; `local`, `remote`, `yarn-application` and \
+                 `yarn-session` are",
                 configuration.origin(&o::EXECUTION_TARGET)
             ),
         )),

@@ -13,6 +13,7 @@ mod executor;
 mod job;
 mod job_managers;
 mod leading_dispatcher;
+pub mod yarn;
 
 pub use application::run_application;
 pub use cluster_client::{ClusterClient, RunningJob};

@@ -12,7 +12,7 @@ use crate::status::{ApplicationStatus, End};
 use heddle_model::config::{Configuration, Origin, options as o};
 use heddle_model::failure::Failure;
 use heddle_model::id::ResourceManagerId;
-use heddle_resource_manager::StandaloneDriver;
+use heddle_resource_manager::{ResourceManagerDriver, StandaloneDriver};
 use heddle_rpc::grpc::{GrpcRpcService, Leaders, Options};
 use heddle_rpc::{Address, DispatcherGateway, RpcService};
 use std::sync::Arc;
@@ -41,6 +41,19 @@ impl ClusterEntrypoint {
     /// What keeps a service from starting: a port that is taken, a folder that
     /// cannot be used, a configuration that does not add up.
     pub async fn start(self) -> Result<RunningCluster, Failure> {
+        let make = Box::new(|_| Box::new(StandaloneDriver) as Box<dyn ResourceManagerDriver>);
+        self.start_with(async |_, _| Ok(DriverFactory { make, starts_workers: false })).await
+    }
+
+    /// The same with workers that `driver` brings: it is told where this
+    /// process is reached, once that is known, and its configuration.
+    ///
+    /// # Errors
+    /// As [`ClusterEntrypoint::start`], and those of the driver.
+    pub async fn start_with(
+        self,
+        driver: impl AsyncFnOnce(&str, &Configuration) -> Result<DriverFactory, Failure>,
+    ) -> Result<RunningCluster, Failure> {
         let Self { environment, mut configuration } = self;
         environment.log(&configuration);
         info!("initializing the services of the cluster");
@@ -64,12 +77,13 @@ impl ClusterEntrypoint {
         let finished_job_folder = folders.working().join("executionGraphStore");
         info!(folder = %finished_job_folder.display(), "execution graph store");
 
+        let driver = driver(rpc.advertised(), &configuration).await?;
         let options = ComponentOptions {
             on_leadership: publish(&rpc, blob_server),
             rpc: service,
             ha,
             blobs,
-            driver: DriverFactory { make: Box::new(|_| Box::new(StandaloneDriver)), starts_workers: false },
+            driver,
             finished_job_folder: Some(finished_job_folder),
         };
         let component = Component::start(&configuration, options)?;

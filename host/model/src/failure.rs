@@ -123,6 +123,14 @@ codes! {
     Unreachable = "H3307", External, true;
     /// The high-availability storage failed, or what it holds is damaged.
     HighAvailability = "H3401", External, true;
+    /// Hadoop's configuration is not found, or is wrong.
+    HadoopConfiguration = "H3501", User, false;
+    /// YARN does not answer, or refuses a call.
+    Yarn = "H3502", External, true;
+    /// The application on YARN does not start, or ended otherwise than it should.
+    YarnApplication = "H3503", External, false;
+    /// Files cannot be staged for the nodes of YARN.
+    YarnStaging = "H3504", External, true;
     /// A defect of Heddle.
     Internal = "H9001", Internal, true;
 }

@@ -37,6 +37,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ("wasmparser", &["heddle-wasm"]),
     ("tonic", &["heddle-rpc"]),
     ("prost", &["heddle-rpc", "heddle-yarn"]),
+    ("hdfs-native", &["heddle-yarn"]),
     ("roxmltree", &["heddle-yarn"]),
     ("clap", &["heddle-cli"]),
     ("serde-saphyr", &["heddle-client"]),

@@ -10,6 +10,7 @@ use crate::workspace::{cargo, check, metadata, target};
 use crate::{deps, dist, fuzz, maven, simulate, tidy};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::process::Command;
 
 /// What only code of the guest depends on.
@@ -40,7 +41,7 @@ pub fn run() -> anyhow::Result<()> {
         // A package without a library has none.
         check(release("test", &["heddle".to_owned(), "heddle-model".to_owned()]).arg("--doc"))
     })?;
-    steps.step("YARN (a real ResourceManager)", yarn)?;
+    steps.step("YARN (a real ResourceManager)", || yarn(&dist.folder))?;
     steps.step("decoders of bytes of others (fuzz)", fuzz::run_all)?;
     steps.step("a cluster on a network that fails (simulation)", simulate::run_all)?;
     eprintln!("\nall is well, in {}", steps.elapsed());
@@ -48,7 +49,7 @@ pub fn run() -> anyhow::Result<()> {
 }
 
 /// Tests that need real servers; they are skipped where those cannot run.
-fn yarn() -> anyhow::Result<()> {
+fn yarn(dist: &Path) -> anyhow::Result<()> {
     if let Err(missing) = maven::available() {
         eprintln!("   !! SKIPPED, nothing of YARN is tested: {missing:#}");
         return Ok(());
@@ -61,6 +62,11 @@ fn yarn() -> anyhow::Result<()> {
         let mut tests = release("test", &["heddle-yarn".to_owned()]);
         tests.args(["--test", "servers", filter]).env("HEDDLE_TEST_YARN", servers.conf());
         check(&mut tests)?;
+        if filter.is_empty() {
+            let mut tests = release("test", &["heddle-tests".to_owned()]);
+            tests.args(["--test", "yarn"]).env("HEDDLE_DIST", dist).env("HEDDLE_TEST_YARN", servers.conf());
+            check(&mut tests)?;
+        }
         servers.stop()?;
     }
     Ok(())

@@ -132,6 +132,23 @@ impl Configuration {
         Some(self.substituted(value))
     }
 
+    /// All keys with their values, variables replaced.
+    pub fn all(&self) -> Vec<(String, String)> {
+        self.entries.iter().map(|(key, entry)| (key.clone(), self.substituted(entry.value.trim()))).collect()
+    }
+
+    /// All of it as one file that needs no other.
+    pub fn to_xml(&self) -> String {
+        let escaped = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+        let properties = self.all().into_iter().map(|(key, value)| {
+            format!("<property><name>{}</name><value>{}</value></property>\n", escaped(&key), escaped(&value))
+        });
+        format!(
+            "<?xml version=\"1.0\"?>\n<configuration>\n{}</configuration>\n",
+            properties.collect::<String>()
+        )
+    }
+
     pub fn get_or(&self, key: &str, default: &str) -> String {
         self.get(key).unwrap_or_else(|| default.to_owned())
     }

@@ -2,10 +2,11 @@
 
 use crate::messages::yarn;
 use crate::token::Credentials;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Who may use a file that a node has fetched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Visibility {
     /// Everybody on the node: the file is readable by all.
     Public,
@@ -17,7 +18,7 @@ pub enum Visibility {
 
 /// A file that a node fetches before it starts a container. Length and time
 /// must be exactly those of the file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LocalResource {
     pub url: Url,
     pub bytes: u64,
@@ -28,7 +29,7 @@ pub struct LocalResource {
 }
 
 /// Where a file is, as YARN takes it apart.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Url {
     pub scheme: String,
     /// Empty for `file`.

@@ -4,13 +4,16 @@
 
 pub mod applications;
 pub mod configuration;
+pub mod deploy;
 pub mod driver;
+pub mod files;
 pub mod id;
 pub mod launch;
 pub mod masters;
 mod messages;
 pub mod nodes;
 pub mod rpc;
+pub mod staged;
 pub mod token;
 pub mod types;
 pub mod user;

@@ -153,6 +153,44 @@ options! {
         REQUEST_BACKOFF_MAX: Duration = "taskmanager.network.request-backoff.max", Cluster, "10 s";
     }
 
+    "YARN" {
+        /// Name of the application. Without it that of its kind.
+        YARN_NAME: Option<String> = "yarn.application.name", Cluster;
+        /// Its type, by which YARN's pages and commands find it.
+        YARN_TYPE: String = "yarn.application.type", Cluster, "Heddle";
+        /// The queue to which it is submitted.
+        YARN_QUEUE: String = "yarn.application.queue", Cluster, "default";
+        /// Its priority in the queue, larger is earlier. Without it the queue's.
+        YARN_PRIORITY: Option<NonZeroU32> = "yarn.application.priority", Cluster;
+        /// Tags of the application.
+        YARN_TAGS: Vec<String> = "yarn.tags", Cluster, "";
+        /// Only nodes with this label.
+        YARN_NODE_LABEL: Option<String> = "yarn.application.node-label", Cluster;
+        /// Only nodes with this label for TaskExecutors.
+        YARN_WORKER_NODE_LABEL: Option<String> = "yarn.taskmanager.node-label", Cluster;
+        /// The application that commands talk to, with the target `yarn-session`.
+        YARN_APPLICATION_ID: Option<String> = "yarn.application.id", Cluster;
+        /// Who may look at the application: users, a blank, groups.
+        YARN_VIEW_ACLS: Option<String> = "yarn.view.acls", Cluster;
+        /// Who may end it.
+        YARN_MODIFY_ACLS: Option<String> = "yarn.modify.acls", Cluster;
+        /// Memory of the JobManager's container.
+        JOB_MANAGER_MEMORY: MemorySize = "jobmanager.memory.process.size", Cluster, "512m";
+        /// Virtual cores of the JobManager's container.
+        YARN_MASTER_VCORES: NonZeroU32 = "yarn.appmaster.vcores", Cluster, "1";
+        /// Virtual cores of a TaskExecutor's container. Without it one for each slot.
+        YARN_WORKER_VCORES: Option<NonZeroU32> = "yarn.containers.vcores", Cluster;
+        /// Folder below which files are staged, `hdfs://…`, or `file:/…` if every node has it. Without it
+        /// the user's home on `fs.defaultFS` of Hadoop.
+        YARN_STAGING: Option<String> = "yarn.staging-directory", Cluster;
+        /// Copies of each staged file. Without it HDFS decides.
+        YARN_REPLICATION: Option<NonZeroU32> = "yarn.file-replication", Cluster;
+        /// Between heartbeats of the JobManager to YARN.
+        YARN_HEARTBEAT: Duration = "yarn.heartbeat.interval", Cluster, "5 s";
+        /// The same while containers are asked for.
+        YARN_HEARTBEAT_REQUEST: Duration = "yarn.heartbeat.container-request-interval", Cluster, "500 ms";
+    }
+
     "Memory of a TaskExecutor" {
         /// All memory of one TaskExecutor. The parts below add up to it. Nothing is allocated up front.
         PROCESS_MEMORY: MemorySize = "taskmanager.memory.process.size", Cluster, "1728m";

@@ -18,7 +18,7 @@ use heddle_resource_manager::{DriverEvent, ResourceManagerDriver};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -122,10 +122,12 @@ impl Handle {
     }
 }
 
-/// The resource manager's end.
+/// The resource manager's end; that of the session before is of no use to the
+/// next one.
+#[derive(Clone)]
 pub struct YarnDriver {
     orders: mpsc::Sender<Order>,
-    events: mpsc::Receiver<DriverEvent>,
+    events: Arc<Mutex<mpsc::Receiver<DriverEvent>>>,
 }
 
 pub struct Service {
@@ -180,7 +182,7 @@ impl Service {
             outbox: VecDeque::new(),
             waiting: Vec::new(),
         };
-        Ok((service, YarnDriver { orders, events: events_in }, handle))
+        Ok((service, YarnDriver { orders, events: Arc::new(Mutex::new(events_in)) }, handle))
     }
 
     /// Until it is stopped, or YARN does not want it any more.
@@ -340,7 +342,7 @@ impl ResourceManagerDriver for YarnDriver {
     }
 
     async fn next_event(&mut self) -> DriverEvent {
-        match self.events.recv().await {
+        match self.events.lock().await.recv().await {
             Some(event) => event,
             // The process is about to end.
             None => std::future::pending().await,

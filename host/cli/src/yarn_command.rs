@@ -1,0 +1,216 @@
+//! Clusters on YARN: `heddle yarn-session`, and `heddle run` with the targets
+//! `yarn-application` and `yarn-session`.
+
+use crate::arguments::{ConfigurationArguments, YarnSessionArguments};
+use crate::run_command::block_on;
+use crate::screen::{Screen, Style};
+use crate::signals::Signals;
+use crate::{config_command, logging};
+use heddle_client::JobRequest;
+use heddle_client::yarn::{Kind, Notices, YarnClient, YarnCluster};
+use heddle_model::config::{Configuration, options as o};
+use heddle_model::failure::{ErrorCode, Failure};
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::process::ExitCode;
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+/// Flink's options of two letters, and how this command line spells them.
+const TWO_LETTERS: [(&str, &str); 7] = [
+    ("-jm", "--jobManagerMemory"),
+    ("-tm", "--taskManagerMemory"),
+    ("-nm", "--name"),
+    ("-qu", "--queue"),
+    ("-at", "--applicationType"),
+    ("-nl", "--nodeLabel"),
+    ("-id", "--applicationId"),
+];
+
+/// Arguments with options of two letters spelled out, behind `yarn-session`.
+pub fn spelled_out(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let arguments: Vec<OsString> = arguments.collect();
+    if arguments.get(1).is_none_or(|command| command != "yarn-session") {
+        return arguments;
+    }
+    let spelled = |argument: OsString| {
+        let known = TWO_LETTERS.iter().find(|(short, _)| argument == *short);
+        known.map_or(argument, |(_, long)| OsString::from(long))
+    };
+    arguments.into_iter().map(spelled).collect()
+}
+
+struct Told<'a>(&'a Screen);
+
+impl Notices for Told<'_> {
+    fn note(&self, text: &str) {
+        self.0.note(text);
+    }
+}
+
+pub fn session(arguments: &YarnSessionArguments) -> Result<ExitCode, Failure> {
+    let further = [
+        (o::JOB_MANAGER_MEMORY.key(), &arguments.job_manager_memory, "-jm"),
+        (o::PROCESS_MEMORY.key(), &arguments.task_manager_memory, "-tm"),
+        (o::TASK_SLOTS.key(), &arguments.slots, "-s"),
+        (o::YARN_NAME.key(), &arguments.name, "-nm"),
+        (o::YARN_QUEUE.key(), &arguments.queue, "-qu"),
+        (o::YARN_TYPE.key(), &arguments.application_type, "-at"),
+        (o::YARN_NODE_LABEL.key(), &arguments.node_label, "-nl"),
+        (o::YARN_APPLICATION_ID.key(), &arguments.application_id, "-id"),
+    ];
+    let further = further.into_iter().filter_map(|(key, value, option)| Some((key, value.clone()?, option)));
+    let given = ConfigurationArguments { dynamic: arguments.dynamic.clone(), ..Default::default() };
+    let configuration = config_command::load_with(&given, further.collect())?;
+    let screen = Screen::new(Style::Plain);
+    logging::start(&configuration, "yarn-session", arguments.verbose, None)?;
+    block_on(async {
+        let mut signals = Signals::listen()?;
+        let client = YarnClient::new(&configuration)?;
+        let is_own = arguments.application_id.is_none();
+        let (cluster, report) = if is_own {
+            let Some(cluster) = deploy(client, &Kind::Session, &screen, &mut signals).await? else {
+                return Ok(ExitCode::from(signals.last()));
+            };
+            cluster
+        } else {
+            client.attach().await?
+        };
+        let remote = cluster.configuration(&report)?;
+        // The reader may have gone away.
+        let _ = writeln!(std::io::stdout(), "{}", cluster.id());
+        screen.note(&format!(
+            "The JobManager answers at {}:{}\n  to run a job:  heddle run -t yarn-session -D{}={id} JOB.wasm\n  \
+             to end it:     heddle yarn-session -id {id}, then `stop`",
+            remote.get(&o::JOB_MANAGER_RPC_ADDRESS),
+            remote.get(&o::JOB_MANAGER_RPC_PORT),
+            o::YARN_APPLICATION_ID.key(),
+            id = cluster.id(),
+        ));
+        if arguments.detached {
+            return Ok(ExitCode::SUCCESS);
+        }
+        attached(&cluster, &screen, &mut signals, is_own).await
+    })
+}
+
+/// Until the session ends. `stop` ends it; so does a signal, if this command
+/// started it.
+async fn attached(
+    cluster: &YarnCluster,
+    screen: &Screen,
+    signals: &mut Signals,
+    is_own: bool,
+) -> Result<ExitCode, Failure> {
+    screen.note("Type `stop` to end the session.");
+    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    let mut is_open = true;
+    loop {
+        tokio::select! {
+            report = cluster.wait_until_ended() => {
+                let report = report?;
+                screen.note(&format!("{} has ended: {}", report.id, report.state.as_str_name()));
+                return Ok(ExitCode::SUCCESS);
+            }
+            line = lines.next_line(), if is_open => match line {
+                Ok(Some(line)) if ["stop", "quit"].contains(&line.trim()) => {
+                    cluster.kill("stopped by its user").await?;
+                    return Ok(ExitCode::SUCCESS);
+                }
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => is_open = false,
+            },
+            code = signals.next() => {
+                if is_own {
+                    cluster.kill("its user interrupted the command that started it").await?;
+                }
+                return Ok(ExitCode::from(code));
+            }
+        }
+    }
+}
+
+/// Submits and waits until it runs; a signal meanwhile kills it.
+async fn deploy(
+    client: YarnClient,
+    kind: &Kind,
+    screen: &Screen,
+    signals: &mut Signals,
+) -> Result<Option<(YarnCluster, heddle_client::yarn::Report)>, Failure> {
+    let cluster = client.deploy(kind, &Told(screen)).await?;
+    screen.note(&format!("Submitted {}; waiting until it runs", cluster.id()));
+    let notices = Told(screen);
+    tokio::select! {
+        report = cluster.wait_until_running(&notices) => {
+            let report = report?;
+            Ok(Some((cluster, report)))
+        }
+        _ = signals.next() => {
+            screen.note("killing the application");
+            cluster.kill("its user interrupted the submission").await?;
+            Ok(None)
+        }
+    }
+}
+
+/// `heddle run -t yarn-application`: the job's cluster lives for it.
+pub fn application(
+    request: JobRequest,
+    configuration: &Configuration,
+    attached: bool,
+    verbose: u8,
+) -> Result<ExitCode, Failure> {
+    if !request.component.is_file() {
+        let message = format!("{} is not a file", request.component.display());
+        return Err(Failure::new(ErrorCode::ComponentInvalid, message));
+    }
+    let screen = Screen::new(Style::Plain);
+    logging::start(configuration, "run", verbose, None)?;
+    block_on(async {
+        let mut signals = Signals::listen()?;
+        let client = YarnClient::new(configuration)?;
+        let deployed = deploy(client, &Kind::Application(request), &screen, &mut signals).await?;
+        let Some((cluster, report)) = deployed else { return Ok(ExitCode::from(signals.last())) };
+        // The reader may have gone away.
+        let _ = writeln!(std::io::stdout(), "{}", cluster.id());
+        screen.note(&format!("{} runs; its pages: {}", report.id, report.tracking_url));
+        if !attached {
+            return Ok(ExitCode::SUCCESS);
+        }
+        let report = tokio::select! {
+            report = cluster.wait_until_ended() => report?,
+            code = signals.next() => {
+                screen.note("killing the application");
+                cluster.kill("its user interrupted the command that started it").await?;
+                return Ok(ExitCode::from(code));
+            }
+        };
+        cluster.ended_well(&report)?;
+        screen.note(&format!("{} has finished", report.id));
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// The configuration of a client of the session that is configured.
+pub fn of_session(configuration: &Configuration) -> Result<Configuration, Failure> {
+    block_on(async {
+        let (cluster, report) = YarnClient::new(configuration)?.attach().await?;
+        cluster.configuration(&report)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::spelled_out;
+    use std::ffi::OsString;
+
+    #[test]
+    fn options_of_two_letters_are_of_yarn_session_only() {
+        let check = |line: &str, expected: &str| {
+            let told = spelled_out(line.split(' ').map(OsString::from));
+            let told: Vec<_> = told.iter().map(|word| word.to_str().unwrap()).collect();
+            assert_eq!(told.join(" "), expected);
+        };
+        check("heddle yarn-session -d -jm 1g -s 2", "heddle yarn-session -d --jobManagerMemory 1g -s 2");
+        check("heddle run -jm 1g", "heddle run -jm 1g");
+    }
+}

@@ -1,0 +1,148 @@
+//! The application master's line to YARN: registered with the address of the
+//! JobManager, it brings workers and says goodbye.
+
+use crate::yarn::deployment::{delete_staged, folders, worker_resource};
+use crate::yarn::{CONF_DIR, PROGRAM, driven, hadoop};
+use heddle_entrypoint::{ApplicationStatus, DriverFactory, Role};
+use heddle_model::config::{Configuration, options as o};
+use heddle_model::failure::{ErrorCode, Failure};
+use heddle_yarn::configuration::Configuration as Hadoop;
+use heddle_yarn::driver::{Handle, Options, Service, WorkerTemplate};
+use heddle_yarn::launch::{Launch, LocalResource};
+use heddle_yarn::staged;
+use heddle_yarn::token::{self, Credentials};
+use heddle_yarn::types::FinalStatus;
+use heddle_yarn::user;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use tracing::{info, warn};
+
+pub use heddle_yarn::configuration::Environment;
+
+/// What a container tells the process in it.
+struct Given {
+    hadoop: Hadoop,
+    credentials: Credentials,
+    files: BTreeMap<String, LocalResource>,
+    folder: String,
+    user: String,
+}
+
+impl Given {
+    fn read(environment: &Environment) -> Result<Self, Failure> {
+        let outside = |what: &str| {
+            let message = format!("{what}: this command runs in a container of YARN only");
+            Failure::new(ErrorCode::YarnApplication, message)
+        };
+        let variable =
+            |name: &str| environment.get(name).ok_or_else(|| outside(&format!("{name} is not set")));
+        let read = |file: PathBuf| {
+            std::fs::read(&file)
+                .map_err(|error| outside(&format!("{} cannot be read: {error}", file.display())))
+        };
+        let tokens = read(variable(token::FILE_VARIABLE)?.into())?;
+        let credentials = Credentials::read(&tokens)
+            .map_err(|error| outside(&format!("the file of tokens is damaged: {error}")))?;
+        let files = staged::decode(&read(staged::FILE.into())?)
+            .map_err(|error| outside(&format!("{} is damaged: {error}", staged::FILE)))?;
+        Ok(Self {
+            hadoop: Hadoop::load(environment).map_err(|error| hadoop(&error))?,
+            credentials,
+            files,
+            folder: variable(staged::FOLDER_VARIABLE)?.clone(),
+            user: user::name(environment),
+        })
+    }
+}
+
+/// Registered with YARN.
+pub struct ApplicationMaster {
+    handle: Handle,
+    service: Role,
+    hadoop: Hadoop,
+    folder: String,
+    user: String,
+}
+
+impl ApplicationMaster {
+    /// Registers the JobManager that answers at `address`, and makes what
+    /// starts its workers.
+    ///
+    /// # Errors
+    /// H3502: YARN does not take it; H3503: this is no container.
+    pub async fn register(
+        environment: &Environment,
+        address: &str,
+        configuration: &Configuration,
+    ) -> Result<(Self, DriverFactory), Failure> {
+        let Given { hadoop, credentials, files, folder, user } = Given::read(environment)?;
+        let Some(token) = credentials.of_kind(token::AM_RM) else {
+            let message = "YARN gave no token for the ResourceManager";
+            return Err(Failure::new(ErrorCode::YarnApplication, message));
+        };
+        let (host, port) = address.rsplit_once(':').unwrap_or((address, "0"));
+        let mut options =
+            Options::new(&hadoop, token.clone(), host, port.parse().unwrap_or(0)).map_err(driven)?;
+        options.node_label = configuration.get(&o::YARN_WORKER_NODE_LABEL);
+        options.intervals.idle = configuration.get(&o::YARN_HEARTBEAT);
+        options.intervals.pending = configuration.get(&o::YARN_HEARTBEAT_REQUEST);
+        let resource = worker_resource(configuration)?;
+        let command = worker_command(configuration, host, port);
+        let own_environment = BTreeMap::from([
+            ("HEDDLE_CONF_DIR".to_owned(), CONF_DIR.to_owned()),
+            ("HADOOP_USER_NAME".to_owned(), user.clone()),
+        ]);
+        let template = WorkerTemplate {
+            resource: Box::new(move |_| resource),
+            launch: Box::new(move |_, container| Launch {
+                files: files.clone(),
+                environment: own_environment.clone(),
+                commands: vec![format!(
+                    "{command} -D{}={container} 1> <LOG_DIR>/taskexecutor.out 2> <LOG_DIR>/taskexecutor.err",
+                    o::RESOURCE_ID.key()
+                )],
+                ..Launch::default()
+            }),
+        };
+        let (service, driver, handle) = Service::register(options, template).await.map_err(driven)?;
+        let service =
+            Role::start("connection to YARN", |stop| async move { service.run(stop).await.map_err(driven) });
+        let make = Box::new(move |_| Box::new(driver.clone()) as Box<_>);
+        let master = Self { handle, service, hadoop, folder, user };
+        Ok((master, DriverFactory { make, starts_workers: true }))
+    }
+
+    /// Why YARN does not want it any more. Cancel-safe.
+    pub async fn failed(&mut self) -> Failure {
+        self.service.failed().await
+    }
+
+    /// Tells YARN how the application ended; what was staged is deleted.
+    pub async fn finish(mut self, status: ApplicationStatus, diagnostics: &str) {
+        let status = match status {
+            ApplicationStatus::Succeeded => FinalStatus::AppSucceeded,
+            ApplicationStatus::Failed => FinalStatus::AppFailed,
+            ApplicationStatus::Canceled => FinalStatus::AppKilled,
+            ApplicationStatus::Unknown => FinalStatus::AppUndefined,
+        };
+        if let Err(error) = delete_staged(&self.hadoop, &self.user, &self.folder).await {
+            warn!(%error, "what was staged is left behind");
+        }
+        info!(status = status.as_str_name(), diagnostics, "unregistering from YARN");
+        self.handle.finish(status, diagnostics).await;
+        self.service.shut_down().await;
+    }
+}
+
+fn worker_command(configuration: &Configuration, host: &str, port: &str) -> String {
+    let mut command = format!(
+        "./{PROGRAM} taskexecutor start-foreground -D{}={host} -D{}={port} -D{}=$NM_HOST",
+        o::JOB_MANAGER_RPC_ADDRESS.key(),
+        o::JOB_MANAGER_RPC_PORT.key(),
+        o::TASK_EXECUTOR_HOST.key(),
+    );
+    if !configuration.is_set(&o::TASK_EXECUTOR_BIND_HOST) {
+        command += &format!(" -D{}=$NM_HOST", o::TASK_EXECUTOR_BIND_HOST.key());
+    }
+    command + &folders(configuration)
+}
