@@ -31,7 +31,7 @@ impl Service {
             let (gateway, id, limit) = (gateway.clone(), *id, self.options.rpc_timeout);
             asked.spawn(async move {
                 match bounded(limit, gateway.request_job(id)).await {
-                    Ok(details) => details.overview,
+                    Ok(details) => unless_ended(details.overview, known),
                     Err(_) => known,
                 }
             });
@@ -59,7 +59,12 @@ impl Service {
         let (gateway, id, limit) = (gateway.clone(), *id, self.options.rpc_timeout);
         self.steps.spawn(async move {
             // What the job master says, or what is known without it.
-            let details = bounded(limit, gateway.request_job(id)).await.unwrap_or(known);
+            let details = match bounded(limit, gateway.request_job(id)).await {
+                Ok(details) => {
+                    JobDetails { overview: unless_ended(details.overview, known.overview), ..details }
+                }
+                Err(_) => known,
+            };
             let _ = reply.send(Ok(details));
             Done::Answered
         });
@@ -141,4 +146,10 @@ impl Service {
             }
         }
     }
+}
+
+/// The end of a job is told once it is stored: who has heard of it finds it so
+/// at the next leader, too.
+fn unless_ended(told: JobOverview, known: JobOverview) -> JobOverview {
+    if told.status.is_globally_terminal() { known } else { told }
 }
