@@ -199,6 +199,8 @@ pub struct Scheduler {
     status: JobStatus,
     failure: Option<Failure>,
     restarts: u32,
+    /// The subtasks whose current attempt was deployed to a TaskExecutor.
+    deployed: BTreeMap<ResourceId, BTreeSet<SubtaskIndex>>,
     /// When a task that is being cancelled is given up.
     cancelled_until: BTreeMap<SubtaskIndex, Duration>,
     cancelled_by_deadline: BTreeSet<(Duration, SubtaskIndex)>,
@@ -231,6 +233,7 @@ impl Scheduler {
             status: JobStatus::Created,
             failure: None,
             restarts: 0,
+            deployed: BTreeMap::new(),
             cancelled_until: BTreeMap::new(),
             cancelled_by_deadline: BTreeSet::new(),
             live: graph.subtasks().len(),
@@ -401,6 +404,7 @@ impl Scheduler {
             let Some(slot) = slot else { continue };
             if self.transition(index, ExecutionState::Deploying) {
                 self.out.submits.entry(slot.resource_id.clone()).or_default().push(index);
+                self.deployed.entry(slot.resource_id.clone()).or_default().insert(index);
                 self.graph.current_mut(index).slot = Some(slot);
             }
         }

@@ -234,6 +234,14 @@ impl Scheduler {
             let attempt = self.graph.attempt_id(*index);
             let superseded = self.graph.new_attempt(*index);
             self.live += 1;
+            if let Some(slot) = &superseded.slot
+                && let Some(there) = self.deployed.get_mut(&slot.resource_id)
+            {
+                there.remove(index);
+                if there.is_empty() {
+                    self.deployed.remove(&slot.resource_id);
+                }
+            }
             if superseded.state == ExecutionState::Finished {
                 self.finished -= 1;
             }

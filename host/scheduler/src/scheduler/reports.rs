@@ -62,10 +62,9 @@ impl Scheduler {
     fn miss(&mut self, now: Duration, resource_id: &ResourceId, reported: &BTreeSet<SubtaskIndex>) {
         let mut regions = BTreeSet::new();
         let mut failure = None;
-        for index in (0..self.graph.subtasks().len()).map(SubtaskIndex) {
+        for index in self.deployed.get(resource_id).cloned().unwrap_or_default() {
             let execution = self.graph.current_mut(index);
-            let is_here = execution.slot.as_ref().is_some_and(|slot| slot.resource_id == *resource_id);
-            let Some(missed) = execution.missed_reports.as_mut().filter(|_| is_here) else { continue };
+            let Some(missed) = execution.missed_reports.as_mut() else { continue };
             if reported.contains(&index) {
                 *missed = 0;
                 continue;
