@@ -8,6 +8,7 @@
 
 mod checks;
 mod cluster;
+pub mod control_plane;
 mod faults;
 pub mod forger;
 mod gateways;

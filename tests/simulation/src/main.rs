@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 const USAGE: &str = "\
 heddle-simulation [--seeds N] [--from N] [--for TIME]   TIME as 30s, 10m, 8h
+heddle-simulation control-plane WORKERS SUBTASKS        what the control plane takes, as JSON
 heddle-simulation --seed N [--trace]                    one run again, with its script;
                                                         --trace: messages and logs, too
   --all      go on after a seed that fails, and tell all of them
@@ -59,6 +60,14 @@ fn time(text: &str) -> Result<Duration, String> {
 }
 
 fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if let [command, workers, subtasks] = words.as_slice()
+        && command == "control-plane"
+        && let (Ok(workers), Ok(subtasks)) = (workers.parse(), subtasks.parse())
+    {
+        println!("{}", heddle_simulation::control_plane::measure(workers, subtasks).json());
+        return ExitCode::SUCCESS;
+    }
     let arguments = match parse(std::env::args().skip(1)) {
         Ok(arguments) => arguments,
         Err(error) => {
