@@ -265,6 +265,7 @@ Examples:
   heddle list
   heddle list -m jobmanager:6123 -a
   heddle list -r --json | jq -r .[].id
+  heddle list --overview
 
 Without -r, -s or -a: the jobs that have not ended. Times are in UTC.";
 
@@ -285,6 +286,10 @@ pub struct ListArguments {
     /// Also jobs that have ended, as long as the cluster remembers them
     #[arg(short, long, conflicts_with_all = ["running", "scheduled"])]
     pub all: bool,
+
+    /// Not the jobs, but the TaskExecutors, their slots, and what the JobManager counts of its messages
+    #[arg(short, long, conflicts_with_all = ["running", "scheduled", "all"])]
+    pub overview: bool,
 
     /// Print JSON
     #[arg(long)]

@@ -6,6 +6,7 @@ use crate::screen::Screen;
 use crate::summary::duration;
 use crate::{config_command, logging, yarn_command};
 use heddle_client::{ClusterClient, Connection};
+use heddle_model::config::value::HighAvailabilityType;
 use heddle_model::config::{Configuration, options as o};
 use heddle_model::failure::{ErrorCode, Failure};
 use heddle_model::id::JobId;
@@ -45,7 +46,12 @@ pub fn options_of(jobmanager: Option<&str>) -> Result<Vec<(&'static str, String,
     if host.is_empty() || host.contains(['/', '@', ' ']) {
         return Err(wrong());
     }
-    let mut options = vec![(o::JOB_MANAGER_RPC_ADDRESS.key(), host.to_owned(), "-m")];
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let mut options = vec![
+        (o::JOB_MANAGER_RPC_ADDRESS.key(), host.to_owned(), "-m"),
+        // It is asked there, not looked for where the leaders of a cluster are.
+        (o::HIGH_AVAILABILITY.key(), HighAvailabilityType::None.word().to_owned(), "-m"),
+    ];
     if let Some(port) = port {
         let port: u16 = port.parse().ok().filter(|port| *port != 0).ok_or_else(wrong)?;
         options.push((o::JOB_MANAGER_RPC_PORT.key(), port.to_string(), "-m"));
@@ -92,11 +98,11 @@ mod tests {
             Err(failure) => failure.code.text().to_owned(),
         };
         for (text, expected) in [
-            ("a.b:6123", "a.b 6123"),
-            ("a.b", "a.b"),
-            ("[::1]:7", "[::1] 7"),
-            ("[::1]", "[::1]"),
-            ("::1", "::1"),
+            ("a.b:6123", "a.b NONE 6123"),
+            ("a.b", "a.b NONE"),
+            ("[::1]:7", "::1 NONE 7"),
+            ("[::1]", "::1 NONE"),
+            ("::1", "::1 NONE"),
             ("a:0", "H1201"),
             ("a:x", "H1201"),
             ("a:66666", "H1201"),

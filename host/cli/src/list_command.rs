@@ -6,7 +6,7 @@ use crate::screen::{Screen, Style};
 use crate::{cluster, utc};
 use heddle_model::failure::Failure;
 use heddle_model::job_status::JobStatus;
-use heddle_rpc::{JobOverview, ResourceOverview};
+use heddle_rpc::{ClusterOverview, JobOverview, ResourceOverview};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -16,6 +16,13 @@ pub fn run(arguments: &ListArguments) -> Result<ExitCode, Failure> {
     let configuration = cluster::load(&arguments.cluster, "list")?;
     let screen = Arc::new(Screen::new(Style::Plain));
     let client = cluster::client(&configuration, &screen)?;
+    if arguments.overview {
+        let overview = block_on(async { client.overview().await })?;
+        let text = if arguments.json { overview_json(&overview) } else { overview_text(&overview) };
+        // The reader may have gone away.
+        let _ = std::io::stdout().write_all(text.as_bytes());
+        return Ok(ExitCode::SUCCESS);
+    }
     let (jobs, overview) = block_on(async {
         let jobs = client.list().await?;
         let overview = if arguments.json { None } else { client.overview().await.ok() };
@@ -108,6 +115,61 @@ fn table(jobs: &[JobOverview], arguments: &ListArguments) -> String {
         true => "No jobs; -a shows those that have ended, too.\n".to_owned(),
         false => out,
     }
+}
+
+fn overview_json(overview: &ClusterOverview) -> String {
+    let resources = &overview.resources;
+    let task_executors: Vec<serde_json::Value> = resources
+        .task_executors
+        .iter()
+        .map(|executor| {
+            serde_json::json!({
+                "id": executor.resource_id.0,
+                "address": executor.address.0,
+                "slots": executor.slots,
+                "free_slots": executor.free_slots,
+                "silent_ms": executor.silent_ms,
+            })
+        })
+        .collect();
+    let json = serde_json::json!({
+        "task_executors": task_executors,
+        "coming_workers": resources.coming_workers,
+        "waiting_requests": resources.waiting_requests,
+        "stale_messages": resources.stale_messages,
+        "jobs_running": overview.jobs_running,
+        "jobs_finished": overview.jobs_finished,
+        "jobs_canceled": overview.jobs_canceled,
+        "jobs_failed": overview.jobs_failed,
+        "rpc": overview.rpc,
+    });
+    format!("{}\n", serde_json::to_string_pretty(&json).unwrap_or_default())
+}
+
+fn overview_text(overview: &ClusterOverview) -> String {
+    let mut out = resources(&overview.resources);
+    for executor in &overview.resources.task_executors {
+        let _ = writeln!(
+            out,
+            "  {}  {}  {} of {} slots free, heard of {} ms ago",
+            executor.resource_id.0.escape_debug(),
+            executor.address.0.escape_debug(),
+            executor.free_slots,
+            executor.slots,
+            executor.silent_ms
+        );
+    }
+    let ClusterOverview { jobs_running, jobs_finished, jobs_canceled, jobs_failed, .. } = overview;
+    let _ = writeln!(
+        out,
+        "Jobs: {jobs_running} running, {jobs_finished} finished, {jobs_canceled} cancelled, {jobs_failed} failed"
+    );
+    out.push_str("Counted by the JobManager since it started:\n");
+    let _ = writeln!(out, "  {:22} {}", "stale slot messages", overview.resources.stale_messages);
+    for (name, count) in &overview.rpc {
+        let _ = writeln!(out, "  {:22} {count}", name.replace('_', " "));
+    }
+    out
 }
 
 /// What there is to run jobs on, in a line.

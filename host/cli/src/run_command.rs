@@ -204,16 +204,15 @@ async fn submit(
 fn tell_detached(job_id: JobId, configuration: &Configuration, screen: &Screen) {
     // The reader may have gone away.
     let _ = writeln!(std::io::stdout(), "{job_id}");
-    let by_option = |key: &str, origin: Origin| match origin {
-        Origin::CommandLine(option) if option == "-m" => Some(key.to_owned()),
-        _ => None,
-    };
-    let host = configuration.get(&o::JOB_MANAGER_RPC_ADDRESS);
-    let m =
-        by_option(&host, configuration.origin(&o::JOB_MANAGER_RPC_ADDRESS)).map_or(String::new(), |host| {
-            let port = configuration.get(&o::JOB_MANAGER_RPC_PORT);
+    let m = match configuration.origin(&o::JOB_MANAGER_RPC_ADDRESS) {
+        Origin::CommandLine(_) => {
+            let (host, port) =
+                (configuration.get(&o::JOB_MANAGER_RPC_ADDRESS), configuration.get(&o::JOB_MANAGER_RPC_PORT));
+            let host = if host.contains(':') { format!("[{host}]") } else { host };
             format!("-m {host}:{port} ")
-        });
+        }
+        _ => String::new(),
+    };
     screen.note(&format!(
         "  to follow it:  heddle info {m}{job_id}\n  to stop it:    heddle cancel {m}{job_id}"
     ));

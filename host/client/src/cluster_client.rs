@@ -30,7 +30,7 @@ impl ClusterClient {
     /// `connection` hears when it is lost and found again. Nothing is sent yet.
     ///
     /// # Errors
-    /// H1201: the configuration names no place where a JobManager can be.
+    /// H1201: the configuration names no place where a JobManager can be found.
     pub fn remote(configuration: &Configuration, connection: Arc<dyn Connection>) -> Result<Self, Failure> {
         Ok(Self::new(Arc::new(LeadingDispatcher::new(configuration, connection)?)))
     }

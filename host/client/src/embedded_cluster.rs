@@ -60,6 +60,7 @@ impl EmbeddedCluster {
         let workers = Workers::start(configuration)?;
         let shared = Shared {
             wasm: sandbox.runtime.clone(),
+            grants: sandbox.grants,
             // Each worker brings its own part.
             partitions: PartitionManager::new(0),
             workers: workers.handle(),

@@ -1,12 +1,12 @@
 //! The dispatcher that leads, wherever that is: found by asking the JobManager,
-//! and found again when it is lost. A call waits for it meanwhile.
+//! or where the high-availability folder says, and found again when it is lost. A call waits for it meanwhile.
 //!
 //! Each call may be sent twice, because the answer to the first may be lost:
 //! all of them allow it.
 
 use crate::internal;
-use crate::job_managers::JobManagers;
 use async_trait::async_trait;
+use heddle_entrypoint::{HighAvailability, LeaderRetriever};
 use heddle_model::config::{Configuration, options as o};
 use heddle_model::failure::{ErrorCode, Failure};
 use heddle_model::id::{BlobKey, JobId};
@@ -54,7 +54,8 @@ struct State {
 
 pub(crate) struct LeadingDispatcher {
     rpc: GrpcClient,
-    job_managers: JobManagers,
+    /// Where who leads is found.
+    leaders: HighAvailability,
     connection: Arc<dyn Connection>,
     /// Of a client that has never reached it.
     first_patience: Duration,
@@ -80,7 +81,7 @@ impl LeadingDispatcher {
         let ask_timeout = limits.ask_timeout;
         let rpc = GrpcClient::new(&Identity::new(Role::Client, None), limits)?;
         Ok(Self {
-            job_managers: JobManagers::of(configuration)?,
+            leaders: HighAvailability::from_configuration(configuration)?,
             rpc,
             connection,
             first_patience: ask_timeout,
@@ -107,10 +108,14 @@ impl LeadingDispatcher {
         }
         let spent = search.map_or(Duration::ZERO, |search| search.since.elapsed());
         let left = self.patience().saturating_sub(spent);
-        let address = self.job_managers.leader(&self.rpc, left).await.map_err(|failure| match search {
+        let mut retriever = LeaderRetriever::new(&self.leaders, self.rpc.clone())?;
+        let leaders = retriever.first(left).await.map_err(|failure| match search {
             Some(search) => failure.with_details(format!("it was lost before: {}", search.cause)),
             None => failure,
         })?;
+        let Some((address, _)) = leaders.dispatcher else {
+            return Err(internal("a JobManager leads without a dispatcher").into());
+        };
         let leader = Leader { gateway: self.rpc.dispatcher(&address)?, address };
         self.state().leader = Some(leader.clone());
         Ok(leader)

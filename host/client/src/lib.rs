@@ -11,7 +11,6 @@ mod embedded_cluster;
 mod embedded_driver;
 mod executor;
 mod job;
-mod job_managers;
 mod leading_dispatcher;
 pub mod yarn;
 

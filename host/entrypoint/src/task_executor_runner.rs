@@ -202,6 +202,7 @@ impl RunningTaskExecutor {
         let cache = BlobCache::open(options, blobs)?;
         let shared = Shared {
             wasm: self.parts.sandbox.runtime.clone(),
+            grants: self.parts.sandbox.grants,
             partitions: self.parts.partitions.clone(),
             workers: self.workers.handle(),
             blobs: Arc::new(cache.clone()),

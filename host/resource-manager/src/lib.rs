@@ -8,6 +8,7 @@ mod connections;
 mod driver;
 mod message;
 mod options;
+mod registration;
 mod service;
 
 pub use driver::{DriverEvent, ResourceManagerDriver, StandaloneDriver};

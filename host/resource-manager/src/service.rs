@@ -4,7 +4,7 @@
 use crate::connections::{Connections, JobMaster, Liveness, TaskExecutor};
 use crate::driver::{DriverEvent, Order, ResourceManagerDriver, drive};
 use crate::message::{Call, Command, Handle, MAX_WAITING_MESSAGES};
-use crate::{Error, Options};
+use crate::{Error, Options, registration};
 use heddle_model::failure::{ErrorCode, Failure};
 use heddle_model::id::{InstanceId, JobId, JobMasterId, ResourceId, ResourceManagerId};
 use heddle_rpc::{
@@ -311,7 +311,11 @@ impl Service {
         &mut self,
         registration: TaskExecutorRegistration,
     ) -> heddle_rpc::Result<InstanceId> {
-        let TaskExecutorRegistration { resource_id, address, .. } = registration;
+        let TaskExecutorRegistration { resource_id, address, spec } = registration;
+        if let Err(failure) = registration::check_slot(&resource_id, spec.slot, self.options.worker.slot) {
+            warn!(worker = %resource_id, %address, %failure, "a task executor is refused");
+            return Err(failure.into());
+        }
         if self.slots.is_releasing(&resource_id) {
             let message = format!("worker {resource_id} was released and is to end");
             return Err(Failure::new(ErrorCode::WorkerLost, message).into());

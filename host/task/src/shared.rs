@@ -9,7 +9,7 @@ use heddle_model::id::JobId;
 use heddle_model::memory::ResourceProfile;
 use heddle_state::ManagedMemory;
 use heddle_task_executor::{JobUsers, TaskContext, TaskOutcome, TaskRunner};
-use heddle_wasm::{MemoryBudget, Runtime};
+use heddle_wasm::{Grants, MemoryBudget, Runtime};
 use std::future::Future;
 use std::sync::Arc;
 use tracing::warn;
@@ -17,6 +17,8 @@ use tracing::warn;
 #[derive(Clone)]
 pub struct Shared {
     pub wasm: Runtime,
+    /// The most that a job may be granted here, whatever its client says.
+    pub grants: Grants,
     pub partitions: PartitionManager,
     /// The fixed pool of worker threads that runs all subtasks.
     pub workers: tokio::runtime::Handle,

@@ -187,6 +187,21 @@ async fn open_sinks(context: &Context) -> Result<Vec<(TransformationId, SharedSi
     Ok(sinks)
 }
 
+/// A client grants its job no more than the process that runs it does.
+fn check_grants(wanted: Grants, granted: Grants) -> Result<(), Failure> {
+    let (wanted, granted) = (wanted.names(), granted.names());
+    if wanted.iter().all(|name| granted.contains(name)) {
+        return Ok(());
+    }
+    let granted = if granted.is_empty() { "nothing".to_owned() } else { format!("`{}`", granted.join(";")) };
+    let message = format!(
+        "the client grants the job `{}`, and this TaskExecutor grants {granted}; set `taskmanager.wasm.grants` \
+         alike for both",
+        wanted.join(";"),
+    );
+    Err(Failure::new(ErrorCode::ComponentImport, message))
+}
+
 async fn open_guest(
     context: &Context,
     partitions: &HashMap<u32, Arc<ResultPartition>>,
@@ -199,6 +214,7 @@ async fn open_guest(
         job.execution.grants.join(",").parse().map_err(|error: heddle_wasm::UnknownGrant| {
             Failure::new(ErrorCode::ConfigurationInvalid, error.to_string())
         })?;
+    check_grants(grants, context.shared.grants)?;
     let file = context.shared.blobs.get(job.job_id, job.component).await?;
     let component = wasm.load_file(&file, job.component, &grants).await.map_err(|error| error.failure())?;
     let task = guest_task(context, partitions);

@@ -171,3 +171,19 @@ async fn a_job_that_waits_or_restarts_can_be_cancelled() {
     all_slots_come_back(&fixture).await;
     fixture.cluster.shut_down().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_cannot_grant_its_job_more_than_the_cluster_does() {
+    let fixture = Fixture::start().await;
+    let granted = [("taskmanager.wasm.grants", "clocks")];
+    let job = fixture.prepare_with("test-guests/faulty.wasm", &["none"], &granted).await;
+    let job = fixture.client.submit(job).await.unwrap();
+    let result = soon("its end", job.result()).await.unwrap();
+    assert_eq!(result.status, JobStatus::Failed);
+    let failure = result.failure.unwrap();
+    assert_eq!(failure.code, ErrorCode::ComponentImport, "{failure}");
+    for word in ["`clocks`", "nothing", "taskmanager.wasm.grants"] {
+        assert!(failure.message.contains(word), "`{word}` in: {failure}");
+    }
+    fixture.cluster.shut_down().await;
+}

@@ -295,7 +295,8 @@ impl NetworkService {
                 },
             };
             count(&counters.turned_away);
-            debug!(?remote, reason, "a connection to the data port was turned away");
+            let total = counters.turned_away.load(Ordering::Relaxed);
+            warn!(remote = ?remote.ok(), reason, total, "a connection to the data port was turned away");
             Event::Welcomed(None)
         });
     }

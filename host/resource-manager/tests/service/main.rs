@@ -32,6 +32,25 @@ async fn a_request_starts_a_worker_whose_slot_is_given_to_the_job() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_task_executor_with_smaller_slots_is_refused_and_the_others_are_told_of() {
+    let fixture = Fixture::start(|options| options).await;
+    let _worker = fixture.task_executor("w1").await;
+    let mut small = fixture.registration("w2");
+    small.spec.slot.managed_memory -= 1;
+    let refused = fixture.gateway().register_task_executor(TOKEN, small).await.unwrap_err();
+    let heddle_rpc::Error::Failure(failure) = refused else { panic!("{refused}") };
+    assert_eq!(failure.code, ErrorCode::ConfigurationInvalid);
+    assert!(failure.message.contains("w2") && failure.message.contains("managed memory"), "{failure}");
+
+    eventually(|| async { fixture.handle.overview().await.unwrap().free_slots == 2 }).await;
+    let overview = fixture.gateway().request_overview(TOKEN).await.unwrap();
+    let told: Vec<_> =
+        overview.task_executors.iter().map(|e| (&*e.resource_id.0, e.slots, e.free_slots)).collect();
+    assert_eq!(told, [("w1", 2, 2)]);
+    fixture.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refused_slot_is_replaced_by_another() {
     let mut fixture = Fixture::start(|options| options).await;
     fixture.job_master(JOB, MASTER).await;

@@ -355,6 +355,7 @@ impl Process {
         let cache = CacheOptions::new(folder.path().join("cache"));
         let shared = Shared {
             wasm: Runtime::new(options).expect("a sandbox"),
+            grants: Default::default(),
             partitions: PartitionManager::new(16 << 20),
             workers: tokio::runtime::Handle::current(),
             blobs: Arc::new(BlobCache::open(cache, Arc::new(blobs)).expect("a cache")),
