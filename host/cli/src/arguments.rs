@@ -406,6 +406,10 @@ pub struct InfoArguments {
     #[arg(long)]
     pub json: bool,
 
+    /// Of a job of a cluster: rates over its whole time, at once, instead of those of the next second
+    #[arg(long)]
+    pub average: bool,
+
     /// The component of the job, and the job's own arguments; or the id of a job of a cluster
     #[arg(
         required = true,
@@ -426,6 +430,10 @@ pub struct BehindJobId {
     /// Print JSON only
     #[arg(long)]
     pub json: bool,
+
+    /// Rates over the whole time of the job, at once, instead of those of the next second
+    #[arg(long)]
+    pub average: bool,
 }
 
 const CONFIG_HELP: &str = "\

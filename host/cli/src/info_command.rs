@@ -30,7 +30,9 @@ fn job(arguments: &InfoArguments, id: &str) -> Result<ExitCode, Failure> {
         dynamic,
         verbose: behind.cluster.verbose,
     };
-    job_info::run(&given, id, arguments.json || behind.json)
+    let form =
+        job_info::Form { json: arguments.json || behind.json, average: arguments.average || behind.average };
+    job_info::run(&given, id, form)
 }
 
 pub fn run(arguments: &InfoArguments) -> Result<ExitCode, Failure> {

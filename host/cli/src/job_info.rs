@@ -23,7 +23,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// their numbers several times in it.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 
-pub fn run(arguments: &ClusterArguments, id: &str, as_json: bool) -> Result<ExitCode, Failure> {
+/// How it is told.
+pub struct Form {
+    pub json: bool,
+    /// Rates over the job's whole time, from one look.
+    pub average: bool,
+}
+
+pub fn run(arguments: &ClusterArguments, id: &str, form: Form) -> Result<ExitCode, Failure> {
     let job_id = cluster::job_id(id)?;
     let configuration = cluster::load(arguments, "info")?;
     let screen = Arc::new(Screen::new(Style::Plain));
@@ -31,7 +38,7 @@ pub fn run(arguments: &ClusterArguments, id: &str, as_json: bool) -> Result<Exit
     let job = client.job(job_id);
     let looks = block_on(async {
         let first = job.details().await?;
-        if first.overview.status.is_terminal() || first.vertices.is_empty() {
+        if form.average || first.overview.status.is_terminal() || first.vertices.is_empty() {
             return Ok((first, None));
         }
         let began = Instant::now();
@@ -42,7 +49,7 @@ pub fn run(arguments: &ClusterArguments, id: &str, as_json: bool) -> Result<Exit
     let (details, before) = looks;
     let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
     let rates = Rates::new(&details, before.as_ref(), now_ms);
-    let text = if as_json {
+    let text = if form.json {
         serde_json::to_string_pretty(&report(&details, &rates)).unwrap_or_default() + "\n"
     } else {
         text(&details, &rates)

@@ -37,6 +37,9 @@ pub enum Measure {
     /// From the submission of a job of nearly no work to a running cluster
     /// until it is FINISHED.
     JobLatency,
+    /// From the moment at which the JobManager knows that a worker process was
+    /// killed until all tasks run again; a spare slot is there.
+    Failover,
     /// Resident memory of a JobManager and a worker with no job.
     IdleCluster,
     /// Bytes of text a second over a whole job that ends.

@@ -65,6 +65,14 @@ pub const BENCHMARKS: &[Benchmark] = &[
             ..case("job-latency", Measure::JobLatency, Peer::Flink)
         }]
     }),
+    benchmark("failover", "from a killed worker's detection until all tasks run again", || {
+        vec![Case {
+            unit: Unit::Milliseconds,
+            must: Target::AtMost(500.0),
+            goal: Target::AtMost(100.0),
+            ..case("failover", Measure::Failover, Peer::None)
+        }]
+    }),
     benchmark("idle-cluster", "resident memory of JobManager and TaskExecutor with no job", || {
         vec![Case {
             unit: Unit::Mebibytes,

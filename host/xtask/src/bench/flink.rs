@@ -201,7 +201,8 @@ impl Side for Flink {
                 let value = process.resident_bytes()? as f64 / (1 << 20) as f64;
                 Ok(Figure { value, ..Figure::default() })
             }
-            Measure::Sandbox { .. }
+            Measure::Failover
+            | Measure::Sandbox { .. }
             | Measure::Instances(_)
             | Measure::Exchange { .. }
             | Measure::ExchangeLatency { .. } => bail!("Flink has no such thing"),

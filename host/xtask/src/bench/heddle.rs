@@ -25,6 +25,8 @@ const SETTLE: Duration = Duration::from_secs(5);
 /// Of the first, short run that tells how many records fill the time.
 const TRIAL: Duration = Duration::from_secs(2);
 const TRIAL_RECORDS: f64 = 2e6;
+/// Records that no run comes to the end of.
+const ENDLESS: &str = "1000000000000";
 /// Jobs of which the latency is the median, behind some that do not count.
 const LATENCY_RUNS: usize = 30;
 const LATENCY_WARM_UP: usize = 3;
@@ -203,6 +205,21 @@ impl Heddle {
         })
     }
 
+    /// One of two workers that have a task is killed; a third one is idle.
+    fn failover(&self) -> Result<Figure> {
+        let mut cluster = self.cluster(3)?;
+        let job = cluster.submit(&self.program, self.job("word-count")?, &["--records", ENDLESS], 2)?;
+        cluster.wait_until_it_runs(&self.program, &job, 0)?;
+        let killed = cluster.kill_a_worker_of(&self.program, &job)?;
+        let recovered = cluster.wait_until_it_runs(&self.program, &job, 1)?;
+        let detected = recovered.last_failure_ms.context("the job shows no failure")?;
+        Ok(Figure {
+            value: recovered.seen_ms - detected,
+            notes: vec![("from the kill to its detection".into(), format!("{:.0} ms", detected - killed))],
+            ..Figure::default()
+        })
+    }
+
     fn idle_cluster(&self) -> Result<Figure> {
         let cluster = self.cluster(1)?;
         std::thread::sleep(SETTLE);
@@ -331,6 +348,7 @@ impl Side for Heddle {
             Measure::Rate { job, arguments, .. } => self.rate(job, arguments, case, options),
             Measure::ClusterRate { job } => self.cluster_rate(job, case, options),
             Measure::JobLatency => self.job_latency(),
+            Measure::Failover => self.failover(),
             Measure::IdleCluster => self.idle_cluster(),
             Measure::TextFile => self.text_file(case),
             Measure::ColdStart { cached } => self.cold_start(cached),
@@ -362,6 +380,7 @@ fn job_of(case: &Case) -> Option<&'static str> {
     match case.measure {
         Measure::Rate { job, .. } | Measure::Sandbox { job, .. } => Some(job),
         Measure::ClusterRate { job } => Some(job),
+        Measure::Failover => Some("word-count"),
         Measure::JobLatency => Some("map-filter"),
         Measure::ColdStart { .. } => Some("cold-start"),
         Measure::Instances(_) => Some("keyed-reduce"),

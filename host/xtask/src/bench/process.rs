@@ -133,7 +133,7 @@ impl Process {
         Ok(kib * 1024)
     }
 
-    fn kill(&mut self) {
+    pub fn kill(&mut self) {
         // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
