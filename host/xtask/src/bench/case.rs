@@ -40,6 +40,9 @@ pub enum Measure {
     /// From the moment at which the JobManager knows that a worker process was
     /// killed until all tasks run again; a spare slot is there.
     Failover,
+    /// Deploying a job, failing a region and cancelling, on so many simulated
+    /// TaskExecutors with a hundred subtasks each.
+    ControlPlane { workers: u32, what: ControlPlane },
     /// Resident memory of a JobManager and a worker with no job.
     IdleCluster,
     /// Bytes of text a second over a whole job that ends.
@@ -58,6 +61,13 @@ pub enum Measure {
     Exchange { producers: u32, consumers: u32 },
     /// From a record's making in one process to its arrival in another.
     ExchangeLatency { buffer_timeout_ms: u32, quantile: Quantile },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ControlPlane {
+    Time,
+    /// Of the process that has all of them.
+    Memory,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,6 +1,6 @@
 //! The benchmarks: what each measures, against whom, and what it must reach.
 
-use crate::bench::case::{Case, Instances, Measure, Peer, Quantile, Target, Unit};
+use crate::bench::case::{Case, ControlPlane, Instances, Measure, Peer, Quantile, Target, Unit};
 use crate::bench::options::Options;
 use anyhow::{Result, bail};
 
@@ -73,6 +73,7 @@ pub const BENCHMARKS: &[Benchmark] = &[
             ..case("failover", Measure::Failover, Peer::None)
         }]
     }),
+    benchmark("control-plane", "deploy, fail a region and cancel on simulated TaskExecutors", control_plane),
     benchmark("idle-cluster", "resident memory of JobManager and TaskExecutor with no job", || {
         vec![Case {
             unit: Unit::Mebibytes,
@@ -239,6 +240,24 @@ fn instances() -> Vec<Case> {
         unit,
         must,
         ..case("instances", Measure::Instances(what), Peer::None)
+    })
+    .to_vec()
+}
+
+fn control_plane() -> Vec<Case> {
+    let (time, memory) = (ControlPlane::Time, ControlPlane::Memory);
+    [
+        ("1,000 x 100 subtasks", 1000, time, Unit::Milliseconds, Target::AtMost(5000.0)),
+        ("1,000 x 100 subtasks, memory", 1000, memory, Unit::Mebibytes, Target::None),
+        ("100 x 100 subtasks", 100, time, Unit::Milliseconds, Target::None),
+        ("100 x 100 subtasks, memory", 100, memory, Unit::Mebibytes, Target::None),
+    ]
+    .map(|(variant, workers, what, unit, must)| Case {
+        variant: Some(variant),
+        unit,
+        must,
+        goal: if must == Target::None { Target::None } else { Target::AtMost(2000.0) },
+        ..case("control-plane", Measure::ControlPlane { workers, what }, Peer::None)
     })
     .to_vec()
 }

@@ -202,6 +202,7 @@ impl Side for Flink {
                 Ok(Figure { value, ..Figure::default() })
             }
             Measure::Failover
+            | Measure::ControlPlane { .. }
             | Measure::Sandbox { .. }
             | Measure::Instances(_)
             | Measure::Exchange { .. }
