@@ -31,3 +31,26 @@ fn a_client_cannot_grant_its_job_more_than_the_task_executors_do() {
     run("").expect_success();
     run("clocks;random").expect_error("H1003", &["`clocks;random`", "`clocks`", "taskmanager.wasm.grants"]);
 }
+
+#[test]
+fn a_component_longer_than_a_process_takes_is_told_with_that_limit() {
+    let cluster = Cluster::new(&[("restart-strategy.type", "none")]);
+    let job_manager = cluster.job_manager(&["-Dblob.max-size=64kb"]);
+    let size = std::fs::metadata(guest("faulty")).expect("the guest").len().to_string();
+    let run = || cluster.heddle(&["run", "-q", "-t", "remote"]).arg(guest("faulty")).run();
+    // The JobManager's limit is lower than the client's,
+    run().expect_error("H3201", &["65536", &size, "blob.max-size"]);
+    assert_eq!(cluster.statuses(), [""; 0]);
+    job_manager.kill();
+    // a TaskExecutor's is lower than the JobManager's,
+    let _job_manager = cluster.job_manager(&[]);
+    let small = cluster.task_executor(&["-Dblob.max-size=64kb"]);
+    run().expect_error("H3201", &["65536", &size, "blob.max-size"]);
+    small.kill();
+    // and its cache is too small for a single one.
+    let small = cluster.task_executor(&["-Dblob.cache.size=64kb"]);
+    run().expect_error("H3201", &["65536", &size, "blob.cache.size"]);
+    small.kill();
+    let _task_executor = cluster.task_executor(&[]);
+    run().expect_success();
+}

@@ -26,7 +26,7 @@ const KEYS: u64 = 50;
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
 /// A port that was free a moment ago.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let span = PORTS.end - PORTS.start;
     let first = (std::process::id() % u32::from(span)) as u16;

@@ -4,7 +4,10 @@
 mod client;
 mod daemons;
 mod disagreement;
+mod disk;
 mod faults;
 mod harness;
 mod hostile;
 mod life;
+mod proxy;
+mod wires;
