@@ -51,6 +51,9 @@ impl DispatcherGateway for Uploads {
     async fn request_job_result(&self, _: JobId) -> heddle_rpc::Result<JobResult> {
         unreachable!("only blobs travel here")
     }
+    async fn shut_down_cluster(&self) -> heddle_rpc::Result<()> {
+        unreachable!("nobody asks for it")
+    }
     async fn cancel_job(&self, _: JobId) -> heddle_rpc::Result<()> {
         unreachable!("only blobs travel here")
     }

@@ -5,7 +5,7 @@ use crate::arguments::{ConfigurationArguments, YarnSessionArguments};
 use crate::run_command::block_on;
 use crate::screen::{Screen, Style};
 use crate::signals::Signals;
-use crate::{config_command, logging};
+use crate::{cluster, config_command, logging};
 use heddle_client::JobRequest;
 use heddle_client::yarn::{Kind, Notices, YarnClient, YarnCluster};
 use heddle_model::config::{Configuration, options as o};
@@ -13,7 +13,12 @@ use heddle_model::failure::{ErrorCode, Failure};
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, BufReader};
+
+/// How long a session may take to end before YARN is asked to kill it.
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Flink's options of two letters, and how this command line spells them.
 const TWO_LETTERS: [(&str, &str); 7] = [
@@ -61,7 +66,7 @@ pub fn session(arguments: &YarnSessionArguments) -> Result<ExitCode, Failure> {
     let further = further.into_iter().filter_map(|(key, value, option)| Some((key, value.clone()?, option)));
     let given = ConfigurationArguments { dynamic: arguments.dynamic.clone(), ..Default::default() };
     let configuration = config_command::load_with(&given, further.collect())?;
-    let screen = Screen::new(Style::Plain);
+    let screen = Arc::new(Screen::new(Style::Plain));
     logging::start(&configuration, "yarn-session", arguments.verbose, None)?;
     block_on(async {
         let mut signals = Signals::listen()?;
@@ -89,7 +94,7 @@ pub fn session(arguments: &YarnSessionArguments) -> Result<ExitCode, Failure> {
         if arguments.detached {
             return Ok(ExitCode::SUCCESS);
         }
-        attached(&cluster, &screen, &mut signals, is_own).await
+        attached(&cluster, &remote, &screen, &mut signals, is_own).await
     })
 }
 
@@ -97,7 +102,8 @@ pub fn session(arguments: &YarnSessionArguments) -> Result<ExitCode, Failure> {
 /// started it.
 async fn attached(
     cluster: &YarnCluster,
-    screen: &Screen,
+    remote: &Configuration,
+    screen: &Arc<Screen>,
     signals: &mut Signals,
     is_own: bool,
 ) -> Result<ExitCode, Failure> {
@@ -113,8 +119,7 @@ async fn attached(
             }
             line = lines.next_line(), if is_open => match line {
                 Ok(Some(line)) if ["stop", "quit"].contains(&line.trim()) => {
-                    cluster.kill("stopped by its user").await?;
-                    return Ok(ExitCode::SUCCESS);
+                    return stop(cluster, remote, screen).await;
                 }
                 Ok(Some(_)) => {}
                 Ok(None) | Err(_) => is_open = false,
@@ -127,6 +132,30 @@ async fn attached(
             }
         }
     }
+}
+
+/// The JobManager ends the session as succeeded. If it does not, YARN kills it.
+async fn stop(yarn: &YarnCluster, remote: &Configuration, screen: &Arc<Screen>) -> Result<ExitCode, Failure> {
+    let client = cluster::client(remote, screen)?;
+    let ask = async {
+        if let Err(failure) = client.shut_down().await {
+            screen.note(&format!("the JobManager cannot be told to end: {failure}"));
+        }
+        std::future::pending().await
+    };
+    let ended = tokio::select! {
+        ended = tokio::time::timeout(STOP_TIMEOUT, yarn.wait_until_ended()) => ended,
+        ended = ask => ended,
+    };
+    if let Ok(report) = ended {
+        let report = report?;
+        screen.note(&format!("{} has ended: {}", report.id, report.final_status.as_str_name()));
+        return Ok(ExitCode::SUCCESS);
+    }
+    screen.note(&format!("the JobManager did not end within {STOP_TIMEOUT:?}"));
+    screen.note("killing the application");
+    yarn.kill("stopped by its user").await?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Submits and waits until it runs; a signal meanwhile kills it.

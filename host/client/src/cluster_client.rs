@@ -70,6 +70,11 @@ impl ClusterClient {
         self.dispatcher.list_jobs().await.map_err(from_rpc)
     }
 
+    /// Asks the cluster to end, with its jobs; returns before it has.
+    pub async fn shut_down(&self) -> Result<(), Failure> {
+        self.dispatcher.shut_down_cluster().await.map_err(from_rpc)
+    }
+
     /// TaskExecutors, slots and jobs in numbers.
     pub async fn overview(&self) -> Result<ClusterOverview, Failure> {
         self.dispatcher.request_cluster_overview().await.map_err(from_rpc)

@@ -277,6 +277,10 @@ impl DispatcherGateway for LeadingDispatcher {
         .await
     }
 
+    async fn shut_down_cluster(&self) -> Result<()> {
+        self.call(|dispatcher| async move { dispatcher.shut_down_cluster().await }).await
+    }
+
     async fn cancel_job(&self, job_id: JobId) -> Result<()> {
         self.call(|dispatcher| async move { dispatcher.cancel_job(job_id).await }).await
     }

@@ -10,6 +10,7 @@ use heddle_rpc::{
     Result,
 };
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 /// Messages that may wait for the dispatcher; a sender beyond that waits.
 pub(crate) const MAX_WAITING_MESSAGES: usize = 256;
@@ -47,9 +48,16 @@ pub struct Handle {
     pub(crate) address: Address,
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) blobs: BlobServer,
+    pub(crate) shut_down: CancellationToken,
 }
 
 impl Handle {
+    /// Cancelled when a client asks for the end of the cluster. What ends it is
+    /// whoever runs the dispatcher.
+    pub fn shut_down_requested(&self) -> CancellationToken {
+        self.shut_down.clone()
+    }
+
     async fn call<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T> {
         let unreachable = || Error::Unreachable { address: self.address.clone() };
         let (reply, answer) = oneshot::channel();
@@ -79,6 +87,11 @@ impl DispatcherGateway for Handle {
 
     async fn request_job_result(&self, job_id: JobId) -> Result<JobResult> {
         self.call(|reply| Command::Result(job_id, reply)).await
+    }
+
+    async fn shut_down_cluster(&self) -> Result<()> {
+        self.shut_down.cancel();
+        Ok(())
     }
 
     async fn cancel_job(&self, job_id: JobId) -> Result<()> {

@@ -94,7 +94,12 @@ impl Service {
         job_masters: Box<dyn JobMasters>,
     ) -> (Self, Handle) {
         let (sender, commands) = mpsc::channel(MAX_WAITING_MESSAGES);
-        let handle = Handle { address: options.address.clone(), commands: sender, blobs: blobs.clone() };
+        let handle = Handle {
+            address: options.address.clone(),
+            commands: sender,
+            blobs: blobs.clone(),
+            shut_down: CancellationToken::new(),
+        };
         blobs.use_copies(ha.blobs.clone());
         let persistence = Persistence {
             job_graphs: ha.job_graphs,

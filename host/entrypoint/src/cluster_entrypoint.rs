@@ -133,6 +133,7 @@ impl RunningCluster {
         signals: &mut Signals,
         application: impl Future<Output = Result<ApplicationStatus, Failure>>,
     ) -> Result<End, Failure> {
+        let shut_down_requested = self.component.shut_down_requested();
         let end = tokio::select! {
             signal = signals.next() => {
                 info!("RECEIVED SIGNAL {}, shutting down", signal.name());
@@ -141,6 +142,10 @@ impl RunningCluster {
             failure = self.component.failed() => Err(failure),
             failure = self.server.failed() => Err(failure),
             status = application => status.map(End::Application),
+            () = shut_down_requested.cancelled() => {
+                info!("a client asked for the end of the cluster");
+                Ok(End::Application(ApplicationStatus::Succeeded))
+            }
         };
         match &end {
             Err(failure) => error!(code = %failure.code, "fatal error: {failure}"),

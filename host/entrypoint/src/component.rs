@@ -13,6 +13,7 @@ use heddle_resource_manager::ResourceManagerDriver;
 use heddle_rpc::{Address, DispatcherGateway, RpcService};
 use std::path::PathBuf;
 use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
 
 /// Makes what starts workers, for each session of the resource manager.
 pub struct DriverFactory {
@@ -36,7 +37,7 @@ pub struct ComponentOptions {
 pub struct Component {
     dispatcher: Role,
     resource_manager: Role,
-    gateway: Arc<dyn DispatcherGateway>,
+    gateway: heddle_dispatcher::Handle,
 }
 
 impl Component {
@@ -90,12 +91,17 @@ impl Component {
         let ha = Services { dispatcher_election: Box::new(election), ..ha };
         let (service, gateway) = heddle_dispatcher::Service::new(options, rpc, ha, blobs);
         let dispatcher = Role::start("dispatcher", |stop| service.run(stop));
-        Ok(Self { dispatcher, resource_manager, gateway: Arc::new(gateway) })
+        Ok(Self { dispatcher, resource_manager, gateway })
     }
 
     /// Where jobs are submitted.
     pub fn dispatcher(&self) -> Arc<dyn DispatcherGateway> {
-        Arc::clone(&self.gateway)
+        Arc::new(self.gateway.clone())
+    }
+
+    /// Cancelled when a client asks for the end of the cluster.
+    pub fn shut_down_requested(&self) -> CancellationToken {
+        self.gateway.shut_down_requested()
     }
 
     /// Waits until a role ends by itself, and tells why. Cancel-safe.

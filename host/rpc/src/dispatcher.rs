@@ -108,5 +108,7 @@ pub trait DispatcherGateway: Send + Sync {
     async fn request_job_result(&self, job_id: JobId) -> Result<JobResult>;
     /// Asks for cancellation; returns before it is done.
     async fn cancel_job(&self, job_id: JobId) -> Result<()>;
+    /// Asks the whole cluster to end, with its jobs; returns before it has.
+    async fn shut_down_cluster(&self) -> Result<()>;
     async fn request_cluster_overview(&self) -> Result<ClusterOverview>;
 }

@@ -425,6 +425,17 @@ async fn what_is_meant_for_a_former_leader_reaches_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_runs_it_hears_that_the_cluster_is_to_end() {
+    let fixture = Fixture::start().await;
+    let requested = fixture.handle.shut_down_requested();
+    assert!(!requested.is_cancelled());
+    fixture.leader(1).unwrap().shut_down_cluster().await.unwrap();
+    assert!(requested.is_cancelled());
+    assert_eq!(fixture.gateway().list_jobs().await, Ok(vec![]), "it is not the dispatcher that ends it");
+    fixture.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_leadership_nobody_is_served() {
     let mut fixture = Fixture::start().await;
     fixture.submit(1).await;

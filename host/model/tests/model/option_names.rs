@@ -18,7 +18,7 @@ const PLACES: [&str; 9] = [
 ];
 
 /// Names of Flink's that the program knows, to name ours instead.
-const FLINKS: [&str; 9] = [
+const FLINKS: [&str; 18] = [
     "taskmanager.memory.framework.heap.size",
     "taskmanager.memory.framework.off-heap.size",
     "taskmanager.memory.task.heap.size",
@@ -28,7 +28,19 @@ const FLINKS: [&str; 9] = [
     "taskmanager.memory.jvm-overhead.fraction",
     "taskmanager.memory.jvm-overhead.max",
     "taskmanager.memory.jvm-overhead.min",
+    "yarn.application-attempts",
+    "yarn.application-master.port",
+    "yarn.container-start-command-template",
+    "yarn.flink-dist-jar",
+    "yarn.properties-file.location",
+    "yarn.provided.lib.dirs",
+    "yarn.rolled-logs",
+    "yarn.ship-archives",
+    "yarn.ship-files",
 ];
+
+/// How names of Hadoop's begin.
+const HADOOPS: [&str; 4] = ["yarn.am.", "yarn.nodemanager.", "yarn.resourcemanager.", "yarn.scheduler."];
 
 /// What is no text of ours: tests, and what measures other programs.
 const NOT: [&str; 2] = ["tests", "xtask"];
@@ -98,7 +110,10 @@ fn every_option_that_is_named_exists() {
         // Comments may name what is yet to come.
         let lines = text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//"));
         for (number, line) in lines {
-            for name in names(line, &roots).filter(|name| !FLINKS.contains(name)) {
+            let ours = |name: &&str| {
+                !FLINKS.contains(name) && !HADOOPS.iter().any(|prefix| name.starts_with(prefix))
+            };
+            for name in names(line, &roots).filter(ours) {
                 // The beginning of several names, or a name with its value.
                 let is_known = keys.iter().any(|key| key.starts_with(name));
                 if is_known {

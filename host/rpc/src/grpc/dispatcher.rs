@@ -7,7 +7,7 @@ use super::proto::put_blob_request::Part;
 use super::proto::{
     ClusterOverviewReply, ClusterOverviewRequest, DispatcherJobRequest, Empty, JobDetails, JobReference,
     JobResultReply, JobResultRequest, ListJobsReply, ListJobsRequest, PutBlobHead, PutBlobReply,
-    PutBlobRequest, SubmitJobRequest,
+    PutBlobRequest, ShutDownClusterRequest, SubmitJobRequest,
 };
 use super::server::Answers;
 use super::{blob, wire};
@@ -106,6 +106,11 @@ impl DispatcherGateway for RemoteDispatcher {
         }
     }
 
+    async fn shut_down_cluster(&self) -> Result<()> {
+        let request = ShutDownClusterRequest { endpoint: self.remote.endpoint() };
+        self.remote.call("shut_down_cluster", self.client.clone().shut_down_cluster(request)).await.map(drop)
+    }
+
     async fn cancel_job(&self, job_id: JobId) -> Result<()> {
         let request = self.job(job_id);
         self.remote.call("cancel_job", self.client.clone().cancel_job(request)).await?;
@@ -188,6 +193,14 @@ impl Dispatcher for Answers {
             Ok(JobResultReply { result: result.map(|result| wire::encode(&result)).transpose()? })
         };
         self.answer(result, reply).await
+    }
+
+    async fn shut_down_cluster(
+        &self,
+        request: Request<ShutDownClusterRequest>,
+    ) -> Result<Response<Empty>, Status> {
+        let gateway = self.dispatcher(&request.into_inner().endpoint)?;
+        self.done(gateway.shut_down_cluster()).await
     }
 
     async fn cancel_job(&self, request: Request<DispatcherJobRequest>) -> Result<Response<Empty>, Status> {

@@ -189,6 +189,9 @@ async fn a_result_may_take_longer_than_any_deadline() {
             }
             Ok(samples::job_result())
         }
+        async fn shut_down_cluster(&self) -> heddle_rpc::Result<()> {
+            unreachable!("nobody asks for it")
+        }
         async fn cancel_job(&self, _: heddle_model::id::JobId) -> heddle_rpc::Result<()> {
             unreachable!()
         }

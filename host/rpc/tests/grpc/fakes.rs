@@ -149,6 +149,9 @@ impl DispatcherGateway for Recorder {
     async fn request_job_result(&self, job_id: JobId) -> Result<JobResult> {
         self.call("request_job_result", job_id, samples::job_result()).await
     }
+    async fn shut_down_cluster(&self) -> Result<()> {
+        self.call("shut_down_cluster", (), ()).await
+    }
     async fn cancel_job(&self, job_id: JobId) -> Result<()> {
         self.call("cancel_job", job_id, ()).await
     }

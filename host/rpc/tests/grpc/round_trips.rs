@@ -30,6 +30,7 @@ async fn ask_dispatcher(gateway: &dyn DispatcherGateway) -> Vec<String> {
         gateway.request_job(JOB),
         gateway.request_job_result(JOB),
         gateway.cancel_job(JOB),
+        gateway.shut_down_cluster(),
         gateway.request_cluster_overview(),
     ]
 }
