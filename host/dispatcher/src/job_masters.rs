@@ -4,8 +4,10 @@
 //! the job's result.
 
 use crate::options::Options;
+use heddle_job_master::Commitments;
 use heddle_model::id::{JobMasterId, ResourceManagerId};
 use heddle_model::job_graph::JobGraph;
+use heddle_model::task::Commitment;
 use heddle_rpc::{Address, JobMasterGateway, JobResult, RpcService};
 use std::future::Future;
 use std::pin::Pin;
@@ -24,13 +26,15 @@ pub struct JobMaster {
 
 pub trait JobMasters: Send {
     /// `resource_manager` is the token of the one that leads with the
-    /// dispatcher.
+    /// dispatcher; `kept` is what a former leader kept in `commitments`.
     fn create(
         &self,
         job: JobGraph,
         id: JobMasterId,
         address: Address,
         resource_manager: ResourceManagerId,
+        commitments: Arc<dyn Commitments>,
+        kept: Option<Commitment>,
     ) -> JobMaster;
 }
 
@@ -53,6 +57,8 @@ impl JobMasters for LocalJobMasters {
         id: JobMasterId,
         address: Address,
         resource_manager: ResourceManagerId,
+        commitments: Arc<dyn Commitments>,
+        kept: Option<Commitment>,
     ) -> JobMaster {
         let given = &self.options.job_master;
         let resource_manager = (self.options.resource_manager.clone(), resource_manager);
@@ -65,6 +71,7 @@ impl JobMasters for LocalJobMasters {
             ..heddle_job_master::Options::new(job, id, address, resource_manager, self.options.slot_profile)
         };
         let (service, handle) = heddle_job_master::Service::new(options, self.rpc.clone());
+        let service = service.with_commitments(commitments, kept);
         JobMaster {
             gateway: Arc::new(handle),
             run: Box::new(move |shutdown| Box::pin(service.run(shutdown))),

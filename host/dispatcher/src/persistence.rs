@@ -1,6 +1,7 @@
 //! What outlives the leader: takes a job in, stores its result, cleans up after
 //! it, recovers. Each step may be repeated.
 
+use async_trait::async_trait;
 use heddle_blob::BlobServer;
 use heddle_ha::{
     BlobStore, Error, JobGraphStore, JobGraphs, JobResultEntry, JobResultStore, ResultState, Unreadable,
@@ -8,7 +9,8 @@ use heddle_ha::{
 use heddle_model::failure::{ErrorCode, Failure};
 use heddle_model::id::JobId;
 use heddle_model::job_graph::JobGraph;
-use std::collections::BTreeSet;
+use heddle_model::task::Commitment;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,13 +30,28 @@ pub(crate) struct Persistence {
     pub(crate) upload_lifetime: Duration,
 }
 
+/// What a job master keeps its commitment in, while the leader leads.
+pub(crate) struct KeptCommitments {
+    pub(crate) persistence: Persistence,
+    pub(crate) stop: CancellationToken,
+}
+
+#[async_trait]
+impl heddle_job_master::Commitments for KeptCommitments {
+    async fn store(&self, commitment: Commitment) -> bool {
+        self.persistence.store_commitment(commitment, &self.stop).await
+    }
+}
+
 /// What a former leader left.
 pub(crate) struct Recovered {
     /// Ended and cleaned up, the latest last.
     pub(crate) clean: Vec<JobResultEntry>,
     pub(crate) dirty: Vec<JobResultEntry>,
     pub(crate) graphs: Vec<JobGraph>,
-    /// Jobs whose graph cannot be read any more.
+    /// Those of them whose tasks have finished.
+    pub(crate) commitments: BTreeMap<JobId, Commitment>,
+    /// Jobs whose graph or commitment cannot be read any more.
     pub(crate) unreadable: Vec<Unreadable>,
 }
 
@@ -73,7 +90,18 @@ impl Persistence {
         })
     }
 
-    /// Absent → dirty; tries again until it is done. False if stopped before.
+    /// Absent → committing; tries again until it is done. False if stopped
+    /// before.
+    async fn store_commitment(&self, commitment: Commitment, stop: &CancellationToken) -> bool {
+        let job_id = commitment.job_id;
+        self.repeat(job_id, "storing what is to be published", stop, || {
+            let (results, commitment) = (self.job_results.clone(), commitment.clone());
+            async move { results.create_committing(commitment).await.map_err(|e| e.to_string()) }
+        })
+        .await
+    }
+
+    /// Absent or committing → dirty; tries again until it is done. False if stopped before.
     pub(crate) async fn store_result(&self, entry: JobResultEntry, stop: &CancellationToken) -> bool {
         let job_id = entry.job_id;
         self.repeat(job_id, "storing the result", stop, || {
@@ -125,19 +153,26 @@ impl Persistence {
         }
     }
 
-    /// Dirty results first, then the graphs of jobs that have none.
+    /// Dirty results first, then the graphs of jobs that have none, and what
+    /// they are to publish.
     pub(crate) async fn recover(&self, max_finished_jobs: usize) -> Result<Recovered, Error> {
         let dirty = self.job_results.dirty().await?;
         let mut clean = self.job_results.clean(max_finished_jobs).await?;
         clean.reverse();
         let ended: BTreeSet<JobId> = dirty.iter().chain(&clean).map(|entry| entry.job_id).collect();
         let JobGraphs { mut graphs, mut unreadable } = self.job_graphs.list().await?;
-        graphs.retain(|graph| !ended.contains(&graph.job_id));
+        let committing = self.job_results.committing().await?;
+        let lost: BTreeSet<JobId> = committing.unreadable.iter().map(|lost| lost.job_id).collect();
+        // One whose graph is lost too is told once.
+        unreadable.retain(|graph| !lost.contains(&graph.job_id));
+        unreadable.extend(committing.unreadable);
+        graphs.retain(|graph| !ended.contains(&graph.job_id) && !lost.contains(&graph.job_id));
         unreadable.retain(|graph| !ended.contains(&graph.job_id));
+        let commitments = committing.good.into_iter().map(|one| (one.job_id, one)).collect();
         for graph in &graphs {
             self.retain(graph).await;
         }
-        Ok(Recovered { clean, dirty, graphs, unreadable })
+        Ok(Recovered { clean, dirty, graphs, commitments, unreadable })
     }
 
     /// Has the blob server hold the component of a recovered job.

@@ -10,13 +10,14 @@ use crate::job_masters::{JobMaster, JobMasters, LocalJobMasters};
 use crate::jobs::{Job, Phase};
 use crate::leadership::{self, State};
 use crate::message::{Command, Handle, MAX_WAITING_MESSAGES, Reply};
-use crate::persistence::{Persistence, Recovered};
+use crate::persistence::{KeptCommitments, Persistence, Recovered};
 use crate::{Error, Options, submission};
 use heddle_blob::BlobServer;
 use heddle_ha::{LeaderElection, Leadership, Services};
 use heddle_model::failure::{ErrorCode, Failure};
 use heddle_model::id::{DispatcherId, JobId, JobMasterId, ResourceManagerId};
 use heddle_model::job_graph::JobGraph;
+use heddle_model::task::Commitment;
 use heddle_rpc::{Address, JobResult, RpcService};
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
@@ -325,20 +326,25 @@ impl Service {
             Ok(()) if self.stop.is_cancelled() => {}
             Ok(()) => {
                 job.accept(job_id);
-                self.start_job(graph);
+                self.start_job(graph, None);
             }
         }
     }
 
-    /// Starts a job master for a job that is stored.
-    fn start_job(&mut self, graph: JobGraph) {
+    /// Starts a job master for a job that is stored. `kept`: its tasks have
+    /// finished under a former leader.
+    fn start_job(&mut self, graph: JobGraph, kept: Option<Commitment>) {
         let job_id = graph.job_id;
         let id = JobMasterId::from_bits(rand::random());
         let address = Address(format!("{}/jobmanager/{job_id}", self.options.address));
         let resource_manager = ResourceManagerId(self.session());
-        let job = self.jobs.entry(job_id).or_insert_with(|| Job::recovered(graph.name.clone(), now_ms()));
+        let start_time_ms = kept.as_ref().map_or_else(now_ms, |kept| kept.start_time_ms);
+        let job =
+            self.jobs.entry(job_id).or_insert_with(|| Job::recovered(graph.name.clone(), start_time_ms));
+        let commitments =
+            Arc::new(KeptCommitments { persistence: self.persistence.clone(), stop: self.stop.clone() });
         let JobMaster { gateway, run } =
-            self.job_masters.create(graph, id, address.clone(), resource_manager);
+            self.job_masters.create(graph, id, address.clone(), resource_manager, commitments, kept);
         let task = self.masters.spawn(run(self.stop.child_token()));
         self.job_of_task.insert(task.id(), job_id);
         job.phase = Phase::Running { gateway: gateway.clone(), id, address };

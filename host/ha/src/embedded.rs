@@ -2,12 +2,13 @@
 //! memory, gone with the process.
 
 use crate::{
-    BlobStore, Error, JobGraphStore, JobGraphs, JobResultEntry, JobResultStore, LeaderElection, Leadership,
-    ResultState,
+    BlobStore, Commitments, Error, JobGraphStore, JobGraphs, JobResultEntry, JobResultStore, LeaderElection,
+    Leadership, ResultState,
 };
 use async_trait::async_trait;
 use heddle_model::id::{BlobKey, JobId};
 use heddle_model::job_graph::JobGraph;
+use heddle_model::task::Commitment;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -45,6 +46,7 @@ impl JobGraphStore for EmbeddedJobGraphStore {
 
 #[derive(Debug, Default)]
 struct Results {
+    committing: BTreeMap<JobId, Commitment>,
     dirty: BTreeMap<JobId, JobResultEntry>,
     clean: BTreeSet<JobId>,
     /// In the order in which they became clean.
@@ -57,6 +59,8 @@ impl Results {
             ResultState::Dirty
         } else if self.clean.contains(&job_id) {
             ResultState::Clean
+        } else if self.committing.contains_key(&job_id) {
+            ResultState::Committing
         } else {
             ResultState::Absent
         }
@@ -70,10 +74,23 @@ pub struct EmbeddedJobResultStore {
 
 #[async_trait]
 impl JobResultStore for EmbeddedJobResultStore {
+    async fn create_committing(&self, commitment: Commitment) -> Result<(), Error> {
+        let (mut results, job_id) = (lock(&self.results), commitment.job_id);
+        match results.state(job_id) {
+            ResultState::Absent => {
+                results.committing.insert(job_id, commitment);
+                Ok(())
+            }
+            ResultState::Committing if results.committing.get(&job_id) == Some(&commitment) => Ok(()),
+            from => Err(Error::Transition { what: "the result", job_id, from, to: ResultState::Committing }),
+        }
+    }
+
     async fn create_dirty(&self, entry: JobResultEntry) -> Result<(), Error> {
         let mut results = lock(&self.results);
         match results.state(entry.job_id) {
-            ResultState::Absent => {
+            ResultState::Absent | ResultState::Committing => {
+                results.committing.remove(&entry.job_id);
                 results.dirty.insert(entry.job_id, entry);
                 Ok(())
             }
@@ -102,7 +119,7 @@ impl JobResultStore for EmbeddedJobResultStore {
                 Ok(())
             }
             ResultState::Clean => Ok(()),
-            from @ ResultState::Absent => {
+            from @ (ResultState::Absent | ResultState::Committing) => {
                 Err(Error::Transition { what: "the result", job_id, from, to: ResultState::Clean })
             }
         }
@@ -110,6 +127,11 @@ impl JobResultStore for EmbeddedJobResultStore {
 
     async fn state(&self, job_id: JobId) -> Result<ResultState, Error> {
         Ok(lock(&self.results).state(job_id))
+    }
+
+    async fn committing(&self) -> Result<Commitments, Error> {
+        let good = lock(&self.results).committing.values().cloned().collect();
+        Ok(Commitments { good, unreadable: Vec::new() })
     }
 
     async fn dirty(&self) -> Result<Vec<JobResultEntry>, Error> {

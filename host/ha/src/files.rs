@@ -7,7 +7,8 @@
 //! leader.lock                   held (flock) by the process that leads
 //! leader.json                   epoch, session and address of the leader
 //! job-graphs/<job id>.json      jobs that have not ended
-//! job-results/<job id>_DIRTY.json, <job id>.json     jobs that have
+//! job-results/<job id>_COMMITTING.json     what jobs that finished are to publish
+//! job-results/<job id>_DIRTY.json, <job id>.json     jobs that have ended
 //! blobs/<job id>/<key>          components of jobs that have not ended
 //! corrupted/                    files that could not be read, set aside
 //! ```
@@ -15,6 +16,7 @@
 //! Nothing here knows what a dispatcher does with it, or how a peer is called.
 
 mod blobs;
+mod commitments;
 mod document;
 mod election;
 mod folder;

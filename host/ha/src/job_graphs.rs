@@ -5,7 +5,8 @@ use async_trait::async_trait;
 use heddle_model::id::JobId;
 use heddle_model::job_graph::JobGraph;
 
-/// A stored graph that cannot be read any more. Its file was set aside.
+/// A stored graph or commitment that cannot be read any more. Its file was set
+/// aside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreadable {
     pub job_id: JobId,

@@ -16,7 +16,7 @@ pub use blobs::BlobStore;
 pub use election::{LeaderElection, Leadership};
 pub use embedded::{EmbeddedBlobStore, EmbeddedElection, EmbeddedJobGraphStore, EmbeddedJobResultStore};
 pub use job_graphs::{JobGraphStore, JobGraphs, Unreadable};
-pub use job_results::{JobResultEntry, JobResultStore, ResultState};
+pub use job_results::{Commitments, JobResultEntry, JobResultStore, ResultState};
 
 use std::sync::Arc;
 

@@ -5,6 +5,7 @@ use heddle_model::id::{BlobKey, JobId};
 use heddle_model::job_graph::{ExecutionConfig, JobGraph};
 use heddle_model::job_status::JobStatus;
 use heddle_model::plan::Program;
+use heddle_model::task::Commitment;
 use std::collections::BTreeMap;
 
 fn graph(bits: u128) -> JobGraph {
@@ -31,6 +32,16 @@ fn entry(bits: u128) -> JobResultEntry {
     }
 }
 
+fn commitment(bits: u128) -> Commitment {
+    Commitment {
+        job_id: JobId(bits),
+        start_time_ms: 1,
+        first_sink_record_at_ms: None,
+        accumulators: BTreeMap::new(),
+        committables: Vec::new(),
+    }
+}
+
 #[tokio::test]
 async fn graphs_are_listed_in_order_and_removed_twice_without_error() {
     let store = Services::embedded(1).job_graphs;
@@ -46,11 +57,13 @@ async fn graphs_are_listed_in_order_and_removed_twice_without_error() {
 /// Every pair of states, by the one table of legal transitions (a repeated
 /// step is no transition and succeeds).
 #[tokio::test]
-async fn a_result_goes_only_from_absent_over_dirty_to_clean() {
+async fn a_result_goes_only_forward() {
     for from in ResultState::ALL {
-        for to in [ResultState::Dirty, ResultState::Clean] {
+        for to in [ResultState::Committing, ResultState::Dirty, ResultState::Clean] {
             let store = Services::embedded(1).job_results;
-            if from != ResultState::Absent {
+            if from == ResultState::Committing {
+                store.create_committing(commitment(1)).await.unwrap();
+            } else if from != ResultState::Absent {
                 store.create_dirty(entry(1)).await.unwrap();
             }
             if from == ResultState::Clean {
@@ -59,6 +72,7 @@ async fn a_result_goes_only_from_absent_over_dirty_to_clean() {
             assert_eq!(store.state(JobId(1)).await.unwrap(), from);
 
             let done = match to {
+                ResultState::Committing => store.create_committing(commitment(1)).await,
                 ResultState::Dirty => store.create_dirty(entry(1)).await,
                 _ => store.mark_clean(JobId(1)).await,
             };
@@ -82,6 +96,19 @@ async fn only_dirty_results_are_listed() {
     assert_eq!(store.dirty().await.unwrap(), [entry(1), entry(2)]);
     store.mark_clean(JobId(1)).await.unwrap();
     assert_eq!(store.dirty().await.unwrap(), [entry(2)]);
+}
+
+#[tokio::test]
+async fn a_commitment_stays_until_there_is_a_result() {
+    let store = Services::embedded(1).job_results;
+    for bits in [2, 1] {
+        store.create_committing(commitment(bits)).await.unwrap();
+    }
+    assert_eq!(store.committing().await.unwrap().good, [commitment(1), commitment(2)]);
+    let other = Commitment { start_time_ms: 9, ..commitment(1) };
+    assert!(matches!(store.create_committing(other).await, Err(Error::Transition { .. })));
+    store.create_dirty(entry(1)).await.unwrap();
+    assert_eq!(store.committing().await.unwrap().good, [commitment(2)]);
 }
 
 #[tokio::test(start_paused = true)]

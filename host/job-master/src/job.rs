@@ -5,9 +5,11 @@
 //! resource manager and to TaskExecutors.
 
 mod ending;
+mod publishing;
 mod resource_manager;
 mod workers;
 
+use crate::commitments::Commitments;
 use crate::details::Times;
 use crate::handle::Message;
 use crate::outputs::{self, Outputs};
@@ -19,7 +21,7 @@ use heddle_model::id::{AllocationId, ExecutionAttemptId, JobId, JobMasterId, Res
 use heddle_model::job_graph::JobGraph;
 use heddle_model::job_status::JobStatus;
 use heddle_model::plan::TransformationId;
-use heddle_model::task::{InputSplit, JobInformation};
+use heddle_model::task::{Commitment, InputSplit, JobInformation};
 use heddle_rpc::{Error, JobFailure, Result, RpcService, SlotOffer, TaskExecutorHeartbeat};
 use heddle_scheduler::scheduler::{self, Scheduler};
 use heddle_scheduler::slot_pool::{self, SlotPool};
@@ -48,6 +50,9 @@ pub(crate) struct Job {
     information: Arc<JobInformation>,
     rpc: Arc<dyn RpcService>,
     outputs: Arc<dyn Outputs>,
+    commitments: Arc<dyn Commitments>,
+    /// What a former leader kept: the tasks have finished under it.
+    kept: Option<Arc<Commitment>>,
     scheduler: Scheduler,
     pool: SlotPool,
     todo: VecDeque<Todo>,
@@ -71,9 +76,14 @@ impl Job {
         options: Options,
         rpc: Arc<dyn RpcService>,
         outputs: Arc<dyn Outputs>,
+        commitments: Arc<dyn Commitments>,
+        kept: Option<Commitment>,
     ) -> std::result::Result<Self, Box<Refused>> {
         let job = Arc::new(options.job.clone());
-        let times = Times { started_at_ms: epoch_ms(), ended_at_ms: None };
+        let times = Times {
+            started_at_ms: kept.as_ref().map_or_else(epoch_ms, |kept| kept.start_time_ms),
+            ended_at_ms: None,
+        };
         let mut random = random_of(options.job_master_id);
         let scheduler_options = scheduler::Options {
             cancellation_timeout: options.cancellation_timeout,
@@ -97,6 +107,8 @@ impl Job {
             information,
             rpc,
             outputs,
+            commitments,
+            kept: kept.map(Arc::new),
             scheduler,
             pool,
             todo: VecDeque::new(),
@@ -122,7 +134,14 @@ impl Job {
     pub fn start(&mut self) {
         info!(job_id = %self.id(), name = self.job.name, slots = self.job.required_slots(), "job starts");
         self.register_at_resource_manager(Duration::ZERO);
-        self.tell_scheduler(scheduler::Event::Start);
+        match &self.kept {
+            None => self.tell_scheduler(scheduler::Event::Start),
+            Some(kept) => {
+                let committables = kept.committables.clone();
+                self.prepared_sinks = outputs::all_sinks(&self.job);
+                self.tell_scheduler(scheduler::Event::Recover(committables));
+            }
+        }
     }
 
     pub fn is_over(&self) -> bool {
@@ -155,6 +174,10 @@ impl Job {
             Event::Published(result) => {
                 let result = result.map(|collected| self.collected = collected);
                 self.tell_scheduler(scheduler::Event::Published(result));
+            }
+            Event::PublishingStopped => {
+                info!(job_id = %self.id(), "job is suspended before its outputs are published");
+                self.tell_scheduler(scheduler::Event::PublishingStopped);
             }
             Event::Discarded(failures) => {
                 for failure in failures {
@@ -375,12 +398,7 @@ impl Job {
                     let job = Arc::clone(&self.information);
                     self.call_task_executor(&resource_id, Call::Submit { job, tasks });
                 }
-                Action::Publish(committables) => {
-                    let (outputs, job) = (Arc::clone(&self.outputs), Arc::clone(&self.job));
-                    self.work_outside(move || {
-                        Event::Published(outputs::publish(&*outputs, &job, committables))
-                    });
-                }
+                Action::Publish(committables) => self.publish(committables),
                 Action::Discard => {
                     let (outputs, job) = (Arc::clone(&self.outputs), Arc::clone(&self.job));
                     let sinks = std::mem::take(&mut self.prepared_sinks);

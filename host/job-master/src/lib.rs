@@ -6,6 +6,7 @@
 //! run, how workers start, or what is in a split or a committable.
 
 mod call_queue;
+mod commitments;
 mod details;
 mod handle;
 mod job;
@@ -13,6 +14,7 @@ mod outputs;
 mod service;
 mod task_executors;
 
+pub use commitments::Commitments;
 pub use handle::Handle;
 pub use outputs::Outputs;
 pub use service::{Options, Service};

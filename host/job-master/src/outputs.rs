@@ -90,11 +90,11 @@ pub(crate) fn prepare(outputs: &dyn Outputs, job: &JobGraph) -> Prepared {
 pub(crate) fn publish(
     outputs: &dyn Outputs,
     job: &JobGraph,
-    committables: Vec<Committable>,
+    committables: &[Committable],
 ) -> Result<BTreeMap<String, Vec<String>>, Failure> {
     let mut by_sink: BTreeMap<TransformationId, Vec<Committable>> = BTreeMap::new();
     for committable in committables {
-        by_sink.entry(committable.sink).or_default().push(committable);
+        by_sink.entry(committable.sink).or_default().push(committable.clone());
     }
     guarded("publishing the outputs", || {
         let mut collected: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -127,6 +127,11 @@ pub(crate) fn discard(
             guarded("discarding the outputs", || outputs.discard_sink(sink, job.job_id)).err()
         })
         .collect()
+}
+
+/// Of a job whose tasks have run, each was prepared.
+pub(crate) fn all_sinks(job: &JobGraph) -> BTreeSet<TransformationId> {
+    sinks_of(job).map(|(transformation, _)| transformation).collect()
 }
 
 fn sinks_of(job: &JobGraph) -> impl Iterator<Item = (TransformationId, &ConnectorSpec)> {

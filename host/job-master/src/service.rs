@@ -3,6 +3,7 @@
 //!
 //! One event type, one `select!`, no decision.
 
+use crate::commitments::{Commitments, NotKept};
 use crate::handle::{Handle, Mailbox, Message};
 use crate::job::Job;
 use crate::outputs::{HostOutputs, Outputs, Prepared};
@@ -11,6 +12,7 @@ use heddle_model::failure::Failure;
 use heddle_model::id::{AllocationId, JobMasterId, ResourceId, ResourceManagerId};
 use heddle_model::job_graph::JobGraph;
 use heddle_model::memory::ResourceProfile;
+use heddle_model::task::Commitment;
 use heddle_rpc::{Address, JobResult, Result, RpcService};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -69,6 +71,8 @@ pub(crate) enum Event {
     Message(Message),
     Prepared(Prepared),
     Published(std::result::Result<BTreeMap<String, Vec<String>>, Failure>),
+    /// The leader stopped before what is to be published was stored.
+    PublishingStopped,
     Discarded(Vec<Failure>),
     RegisteredAtResourceManager(Result<()>),
     SlotRequested {
@@ -99,6 +103,8 @@ pub struct Service {
     options: Options,
     rpc: Arc<dyn RpcService>,
     outputs: Arc<dyn Outputs>,
+    commitments: Arc<dyn Commitments>,
+    kept: Option<Commitment>,
     handle: Handle,
     mailbox: Mailbox,
 }
@@ -115,16 +121,23 @@ impl Service {
         outputs: Arc<dyn Outputs>,
     ) -> (Self, Handle) {
         let (handle, mailbox) = Handle::new(options.address.clone(), options.job_master_id);
-        (Self { options, rpc, outputs, handle: handle.clone(), mailbox }, handle)
+        let commitments = Arc::new(NotKept);
+        (Self { options, rpc, outputs, commitments, kept: None, handle: handle.clone(), mailbox }, handle)
+    }
+
+    /// Where what is to be published is kept, and what a former leader kept of
+    /// this job: with that, nothing runs again.
+    pub fn with_commitments(self, commitments: Arc<dyn Commitments>, kept: Option<Commitment>) -> Self {
+        Self { commitments, kept, ..self }
     }
 
     /// Serves itself at its address and runs the job until that has ended, its
     /// slots are freed, and its outputs are published or discarded. `shutdown`
     /// suspends the job.
     pub async fn run(self, shutdown: CancellationToken) -> JobResult {
-        let Self { options, rpc, outputs, handle, mut mailbox } = self;
+        let Self { options, rpc, outputs, commitments, kept, handle, mut mailbox } = self;
         let address = options.address.clone();
-        let mut job = match Job::new(options, Arc::clone(&rpc), outputs) {
+        let mut job = match Job::new(options, Arc::clone(&rpc), outputs, commitments, kept) {
             Ok(job) => job,
             Err(refused) => {
                 // From here on the handle answers by itself.

@@ -76,6 +76,21 @@ pub struct Committable {
     pub content: Vec<u8>,
 }
 
+/// What a job whose tasks have all finished is to publish, and what its result
+/// tells of them. Stored before anything is published: who finds it publishes
+/// the rest, and does not run the job again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Commitment {
+    pub job_id: JobId,
+    /// Milliseconds since the epoch.
+    pub start_time_ms: u64,
+    /// Milliseconds since the epoch.
+    pub first_sink_record_at_ms: Option<u64>,
+    pub accumulators: BTreeMap<String, i64>,
+    /// In the order of vertices and subtasks.
+    pub committables: Vec<Committable>,
+}
+
 /// Numbers of one subtask since it started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskMetrics {

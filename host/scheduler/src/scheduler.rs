@@ -39,6 +39,9 @@ pub type TaskReport = (ExecutionAttemptId, TaskMetrics, BTreeMap<String, i64>);
 #[derive(Clone, Debug)]
 pub enum Event {
     Start,
+    /// Instead of `Start`: the tasks have finished under a former leader, and
+    /// left this.
+    Recover(Vec<Committable>),
     /// Answer to [`Action::Prepare`]: the splits of each connector source.
     Prepared(Result<BTreeMap<VertexId, Vec<InputSplit>>, Failure>),
     SlotsAllocated(Vec<Fulfilled>),
@@ -69,6 +72,9 @@ pub enum Event {
     Suspend,
     /// Answer to [`Action::Publish`].
     Published(Result<(), Failure>),
+    /// Also an answer to it: this leader stopped before it was certain that the
+    /// next one knows what to publish. Nothing was published.
+    PublishingStopped,
     /// Answer to [`Action::Discard`].
     Discarded,
     TimePassed,
@@ -105,7 +111,7 @@ pub enum Action {
         resource_id: ResourceId,
         tasks: Vec<TaskDeploymentDescriptor>,
     },
-    /// All tasks finished: make their outputs visible. In the order of vertices
+    /// All tasks finished: store what they left, then make it visible. In the order of vertices
     /// and subtasks.
     Publish(Vec<Committable>),
     /// The job ends without a result: remove all outputs that were prepared.
@@ -259,7 +265,9 @@ impl Scheduler {
             Event::Cancel => self.end(now, Ending::Canceled, None),
             Event::Fail(failure) => self.end(now, Ending::Failed, Some(failure)),
             Event::Suspend => self.end(now, Ending::Suspended, None),
+            Event::Recover(committables) => self.recover(committables),
             Event::Published(result) => self.published(result),
+            Event::PublishingStopped => self.publishing_stopped(),
             Event::Discarded => self.discarded(),
             Event::TimePassed => self.time_passed(now),
         }

@@ -133,7 +133,7 @@ fn a_full_disk_under_the_high_availability_folder_refuses_new_jobs_and_keeps_the
     assert_eq!(cluster.statuses().len(), 1, "{:?}", cluster.statuses());
     // It computes, and its end cannot be stored yet.
     let _task_executor = cluster.task_executor(&[]);
-    job_manager.says("storing the result failed");
+    job_manager.says("storing what is to be published failed");
     assert_ne!(cluster.statuses(), ["FINISHED"], "nobody hears of an end that is not stored");
     disk.make_room();
     all_finish(&cluster, 1);

@@ -174,9 +174,12 @@ impl Service {
         for graph in recovered.unreadable {
             self.fail_unreadable(graph);
         }
+        let mut commitments = recovered.commitments;
         for graph in recovered.graphs {
-            info!(job = %graph.job_id, name = graph.name, "recovering a job");
-            self.start_job(graph);
+            let kept = commitments.remove(&graph.job_id);
+            let finished = kept.is_some();
+            info!(job = %graph.job_id, name = graph.name, finished, "recovering a job");
+            self.start_job(graph, kept);
         }
         self.leadership(leadership::Input::Recovered).await
     }
@@ -190,7 +193,8 @@ impl Service {
         }
     }
 
-    /// A job that cannot be run again, because its graph is lost, has failed.
+    /// A job that cannot be run again, because its graph is lost or what it
+    /// is to publish, has failed.
     fn fail_unreadable(&mut self, Unreadable { job_id, reason }: Unreadable) {
         let message = format!("job {job_id} could not be recovered: {reason}; submit it again");
         let failure = Failure::new(ErrorCode::HighAvailability, message);

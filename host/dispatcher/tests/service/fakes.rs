@@ -5,9 +5,10 @@ use async_trait::async_trait;
 use heddle_blob::{BlobServer, ServerOptions};
 use heddle_dispatcher::{Error as ServiceError, Handle, JobMaster, JobMasters, Options, Service};
 use heddle_ha::{
-    EmbeddedJobGraphStore, EmbeddedJobResultStore, Error as HaError, JobGraphStore, JobGraphs,
+    Commitments, EmbeddedJobGraphStore, EmbeddedJobResultStore, Error as HaError, JobGraphStore, JobGraphs,
     JobResultEntry, JobResultStore, LeaderElection, Leadership, ResultState, Services, Unreadable,
 };
+use heddle_job_master::Commitments as JobCommitments;
 use heddle_model::failure::Failure;
 use heddle_model::id::{
     AllocationId, BlobKey, DispatcherId, ExecutionAttemptId, JobId, JobMasterId, ResourceId,
@@ -17,7 +18,7 @@ use heddle_model::job_graph::{ExecutionConfig, JobGraph, JobVertex};
 use heddle_model::job_status::JobStatus;
 use heddle_model::memory::ResourceProfile;
 use heddle_model::plan::Program;
-use heddle_model::task::{DataAddress, InputSplit, TaskExecutionState};
+use heddle_model::task::{Commitment, DataAddress, InputSplit, TaskExecutionState};
 use heddle_rpc::{
     Address, DispatcherGateway, EmbeddedRpcService, JobDetails, JobMasterGateway, JobOverview, JobResult,
     Result, RpcService, SlotOffer, TaskExecutorHeartbeat,
@@ -76,6 +77,8 @@ enum End {
 pub struct Started {
     pub job_id: JobId,
     pub id: JobMasterId,
+    pub commitments: Arc<dyn JobCommitments>,
+    pub kept: Option<Commitment>,
     end: watch::Sender<Option<End>>,
     behaviour: Arc<Behaviour>,
 }
@@ -206,12 +209,20 @@ struct Masters {
 }
 
 impl JobMasters for Masters {
-    fn create(&self, job: JobGraph, id: JobMasterId, _address: Address, _: ResourceManagerId) -> JobMaster {
+    fn create(
+        &self,
+        job: JobGraph,
+        id: JobMasterId,
+        _address: Address,
+        _: ResourceManagerId,
+        commitments: Arc<dyn JobCommitments>,
+        kept: Option<Commitment>,
+    ) -> JobMaster {
         let (end, mut ended) = watch::channel(None);
         let behaviour = Arc::new(Behaviour::default());
         let job_id = job.job_id;
         let gateway = Gateway { job, id, end: end.clone(), behaviour: behaviour.clone() };
-        self.started.send(Started { job_id, id, end, behaviour: behaviour.clone() }).ok();
+        self.started.send(Started { job_id, id, commitments, kept, end, behaviour: behaviour.clone() }).ok();
         let running = self.running.clone();
         let run = move |shutdown: CancellationToken| -> heddle_dispatcher::Running {
             Box::pin(async move {
@@ -273,6 +284,8 @@ pub struct Stores {
     pub gate: Semaphore,
     /// What the next listing of graphs cannot read.
     pub unreadable: Mutex<Vec<Unreadable>>,
+    /// Commitments that cannot be read.
+    pub unreadable_commitments: Mutex<Vec<Unreadable>>,
     /// Results that were cleaned up before, the latest first.
     pub clean: Mutex<Vec<JobResultEntry>>,
 }
@@ -328,6 +341,10 @@ impl JobGraphStore for SharedStores {
 
 #[async_trait]
 impl JobResultStore for SharedStores {
+    async fn create_committing(&self, commitment: Commitment) -> std::result::Result<(), HaError> {
+        self.0.check("create_committing")?;
+        self.0.results.create_committing(commitment).await
+    }
     async fn create_dirty(&self, entry: JobResultEntry) -> std::result::Result<(), HaError> {
         self.0.check("create_dirty")?;
         self.0.results.create_dirty(entry).await
@@ -339,6 +356,12 @@ impl JobResultStore for SharedStores {
     async fn state(&self, job_id: JobId) -> std::result::Result<ResultState, HaError> {
         self.0.check("state")?;
         self.0.results.state(job_id).await
+    }
+    async fn committing(&self) -> std::result::Result<Commitments, HaError> {
+        self.0.check("committing")?;
+        let mut found = self.0.results.committing().await?;
+        found.unreadable = self.0.unreadable_commitments.lock().unwrap().clone();
+        Ok(found)
     }
     async fn dirty(&self) -> std::result::Result<Vec<JobResultEntry>, HaError> {
         self.0.results.dirty().await
@@ -413,6 +436,7 @@ impl Fixture {
             failures: Mutex::default(),
             gate: Semaphore::new(1000),
             unreadable: Mutex::default(),
+            unreadable_commitments: Mutex::default(),
             clean: Mutex::default(),
         });
         fill(stores.clone()).await;

@@ -1,6 +1,7 @@
 //! The dispatcher with fake job masters, failing stores and a decided election,
 //! on paused time.
 
+mod commitments;
 mod fakes;
 
 use fakes::{Fixture, eventually, graph};

@@ -1,14 +1,17 @@
 //! Job results as files, as Flink names them: `<job id>_DIRTY.json` until the
-//! job's clean-up is done, then `<job id>.json`.
+//! job's clean-up is done, then `<job id>.json`. What is there before a result,
+//! `<job id>_COMMITTING.json`, goes with the clean-up.
 
 use super::blocking;
+use super::commitments::{self, COMMITTING};
 use super::folder::{Folder, Found, RESULTS};
 use super::leader::LeaderFile;
-use crate::{Error, JobResultEntry, JobResultStore, ResultState};
+use crate::{Commitments, Error, JobResultEntry, JobResultStore, ResultState};
 use async_trait::async_trait;
 use heddle_model::failure::{ErrorCode, Failure};
 use heddle_model::id::JobId;
 use heddle_model::job_status::JobStatus;
+use heddle_model::task::Commitment;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -50,6 +53,8 @@ fn state(folder: &Folder, job_id: JobId) -> Result<ResultState, Error> {
         ResultState::Dirty
     } else if folder.exists(&clean(job_id))? {
         ResultState::Clean
+    } else if folder.exists(&commitments::file(job_id))? {
+        ResultState::Committing
     } else {
         ResultState::Absent
     })
@@ -62,12 +67,23 @@ fn ids(folder: &Folder, ending: &str) -> Result<Vec<JobId>, Error> {
 
 #[async_trait]
 impl JobResultStore for FileJobResultStore {
+    async fn create_committing(&self, commitment: Commitment) -> Result<(), Error> {
+        let (folder, leader) = (self.folder.clone(), self.leader.clone());
+        blocking(move || {
+            let from = state(&folder, commitment.job_id)?;
+            commitments::create(&folder, &leader, from, commitment)
+        })
+        .await
+    }
+
     async fn create_dirty(&self, entry: JobResultEntry) -> Result<(), Error> {
         let (folder, leader) = (self.folder.clone(), self.leader.clone());
         blocking(move || {
             let job_id = entry.job_id;
             match state(&folder, job_id)? {
-                ResultState::Absent => folder.write(&dirty(job_id), KIND, &entry, || leader.check()),
+                ResultState::Absent | ResultState::Committing => {
+                    folder.write(&dirty(job_id), KIND, &entry, || leader.check())
+                }
                 from => match folder.read::<JobResultEntry>(&dirty(job_id), KIND)? {
                     Found::Good(there) if there == entry => Ok(()),
                     _ => Err(Error::Transition { what: "the result", job_id, from, to: ResultState::Dirty }),
@@ -83,10 +99,11 @@ impl JobResultStore for FileJobResultStore {
             ResultState::Dirty => {
                 leader.check()?;
                 // Needs no space: it works on a full disk.
+                folder.remove(&commitments::file(job_id))?;
                 folder.rename(&dirty(job_id), &clean(job_id))
             }
             ResultState::Clean => Ok(()),
-            from @ ResultState::Absent => {
+            from @ (ResultState::Absent | ResultState::Committing) => {
                 Err(Error::Transition { what: "the result", job_id, from, to: ResultState::Clean })
             }
         })
@@ -103,6 +120,20 @@ impl JobResultStore for FileJobResultStore {
     async fn state(&self, job_id: JobId) -> Result<ResultState, Error> {
         let folder = self.folder.clone();
         blocking(move || state(&folder, job_id)).await
+    }
+
+    async fn committing(&self) -> Result<Commitments, Error> {
+        let folder = self.folder.clone();
+        blocking(move || {
+            let mut jobs = Vec::new();
+            for job_id in ids(&folder, COMMITTING)? {
+                if state(&folder, job_id)? == ResultState::Committing {
+                    jobs.push(job_id);
+                }
+            }
+            commitments::read(&folder, &jobs)
+        })
+        .await
     }
 
     async fn dirty(&self) -> Result<Vec<JobResultEntry>, Error> {

@@ -1,6 +1,6 @@
 //! Files that a crash left, files that were damaged, disks that are full.
 
-use crate::fixture::{Storage, entry, graph, storage_failure};
+use crate::fixture::{Storage, commitment, entry, graph, storage_failure};
 use heddle_ha::files::retrieval;
 use heddle_ha::{JobGraphs, ResultState};
 use heddle_model::id::JobId;
@@ -19,6 +19,7 @@ async fn what_a_crash_left_half_done_does_no_harm() {
         format!("job-graphs/{}.json.4711.0.tmp", JobId(1)),
         format!("job-graphs/{}.json.4711.1.tmp", JobId(3)),
         format!("job-results/{}_DIRTY.json.4711.2.tmp", JobId(1)),
+        format!("job-results/{}_COMMITTING.json.4711.2.tmp", JobId(1)),
         "leader.json.4711.3.tmp".to_owned(),
     ] {
         std::fs::write(storage.file(&name), "{\"heddle\":\"job gra").unwrap();
@@ -84,6 +85,34 @@ async fn a_job_whose_result_is_damaged_has_ended_all_the_same() {
     std::fs::write(storage.file(&format!("job-results/{}.json", JobId(1))), "x").unwrap();
     assert_eq!(services.job_results.clean(10).await.unwrap(), []);
     assert_eq!(services.job_results.state(JobId(1)).await.unwrap(), ResultState::Clean);
+}
+
+/// Its job must not run again, so it stays until the job has a result.
+#[tokio::test]
+async fn a_damaged_commitment_is_told_and_copied_aside() {
+    let storage = Storage::new();
+    let (services, _) = storage.lead().await;
+    for bits in [1, 2, 3] {
+        services.job_results.create_committing(commitment(bits)).await.unwrap();
+    }
+    let file = |bits| storage.file(&format!("job-results/{}_COMMITTING.json", JobId(bits)));
+    let damaged = std::fs::read_to_string(file(2)).unwrap().replace("-3", "-4");
+    std::fs::write(file(2), &damaged).unwrap();
+    std::fs::copy(file(1), file(3)).unwrap();
+    let found = services.job_results.committing().await.unwrap();
+    assert_eq!(found.good, [commitment(1)]);
+    assert_eq!(found.unreadable.iter().map(|lost| lost.job_id).collect::<Vec<_>>(), [JobId(2), JobId(3)]);
+    let reasons: Vec<_> = found.unreadable.iter().map(|lost| lost.reason.as_str()).collect();
+    assert!(reasons[0].contains(&file(2).display().to_string()), "{reasons:?}");
+    assert!(reasons[0].contains("its checksum is"), "{reasons:?}");
+    assert!(reasons[1].contains(&format!("it holds job {}", JobId(1))), "{reasons:?}");
+    let aside = storage.file(&format!("corrupted/{}_COMMITTING.json", JobId(2)));
+    assert_eq!(std::fs::read_to_string(&aside).unwrap(), damaged);
+
+    assert_eq!(services.job_results.state(JobId(2)).await.unwrap(), ResultState::Committing);
+    services.job_results.create_dirty(entry(2)).await.unwrap();
+    services.job_results.mark_clean(JobId(2)).await.unwrap();
+    assert!(!file(2).exists() && aside.exists(), "what is aside is not lost");
 }
 
 #[tokio::test]

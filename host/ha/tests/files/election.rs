@@ -1,6 +1,6 @@
 //! One process leads; the others stand by; a stale one is fenced off.
 
-use crate::fixture::{Storage, entry, granted, graph};
+use crate::fixture::{Storage, commitment, entry, granted, graph};
 use heddle_ha::files::retrieval;
 use heddle_ha::{Error, Leadership};
 use heddle_model::id::{BlobKey, JobId};
@@ -49,6 +49,8 @@ async fn only_the_leader_writes() {
     let services = storage.open();
     assert_eq!(services.job_graphs.put(&graph(1)).await, Err(Error::NotLeader { session: 0 }));
     assert_eq!(services.job_results.create_dirty(entry(1)).await, Err(Error::NotLeader { session: 0 }));
+    let refused = services.job_results.create_committing(commitment(1)).await;
+    assert_eq!(refused, Err(Error::NotLeader { session: 0 }));
     assert_eq!(storage.names("job-graphs"), Vec::<String>::new());
 }
 

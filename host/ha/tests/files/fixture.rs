@@ -6,6 +6,7 @@ use heddle_model::id::{BlobKey, JobId};
 use heddle_model::job_graph::{ExecutionConfig, JobGraph};
 use heddle_model::job_status::JobStatus;
 use heddle_model::plan::Program;
+use heddle_model::task::{Commitment, Committable};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -80,6 +81,19 @@ pub fn entry(bits: u128) -> JobResultEntry {
         runtime_ms: 2,
         accumulators: BTreeMap::from([("words".to_owned(), -3)]),
         collected: BTreeMap::from([("sink".to_owned(), vec!["a line".to_owned()])]),
+    }
+}
+
+pub fn commitment(bits: u128) -> Commitment {
+    Commitment {
+        job_id: JobId(bits),
+        start_time_ms: 1,
+        first_sink_record_at_ms: Some(2),
+        accumulators: BTreeMap::from([("words".to_owned(), -3)]),
+        committables: vec![
+            Committable { sink: 4, content: br#"{"lines":["a"]}"#.to_vec() },
+            Committable { sink: 5, content: vec![0xff, 0] },
+        ],
     }
 }
 

@@ -1,9 +1,10 @@
 //! What is stored is there for the next leader.
 
-use crate::fixture::{Storage, entry, graph};
+use crate::fixture::{Storage, commitment, entry, graph};
 use expect_test::expect;
 use heddle_ha::{Error, ResultState};
 use heddle_model::id::{BlobKey, JobId};
+use heddle_model::task::Commitment;
 use std::time::Duration;
 
 #[tokio::test]
@@ -34,19 +35,22 @@ async fn the_next_leader_finds_what_the_former_stored() {
 
 /// The same table as for every implementation.
 #[tokio::test]
-async fn a_result_goes_only_from_absent_over_dirty_to_clean() {
+async fn a_result_goes_only_forward() {
     for from in ResultState::ALL {
-        for to in [ResultState::Dirty, ResultState::Clean] {
+        for to in [ResultState::Committing, ResultState::Dirty, ResultState::Clean] {
             let storage = Storage::new();
             let (services, _) = storage.lead().await;
             let store = services.job_results;
-            if from != ResultState::Absent {
+            if from == ResultState::Committing {
+                store.create_committing(commitment(1)).await.unwrap();
+            } else if from != ResultState::Absent {
                 store.create_dirty(entry(1)).await.unwrap();
             }
             if from == ResultState::Clean {
                 store.mark_clean(JobId(1)).await.unwrap();
             }
             let done = match to {
+                ResultState::Committing => store.create_committing(commitment(1)).await,
                 ResultState::Dirty => store.create_dirty(entry(1)).await,
                 _ => store.mark_clean(JobId(1)).await,
             };
@@ -85,6 +89,58 @@ async fn a_file_is_readable_and_names_what_it_is() {
         }
     "#]]
     .assert_eq(&std::fs::read_to_string(file).unwrap());
+}
+
+#[tokio::test]
+async fn a_commitment_is_readable_and_goes_with_the_clean_up() {
+    let storage = Storage::new();
+    let (services, _) = storage.lead().await;
+    services.job_results.create_committing(commitment(7)).await.unwrap();
+    services.job_results.create_committing(commitment(8)).await.unwrap();
+    let other = Commitment { start_time_ms: 9, ..commitment(7) };
+    let refused = services.job_results.create_committing(other).await;
+    assert!(matches!(refused, Err(Error::Transition { .. })), "{refused:?}");
+    let name = format!("{}_COMMITTING.json", JobId(7));
+    let file = storage.file(&format!("job-results/{name}"));
+    expect![[r#"
+        {"heddle":"job commitment","format":1,"sha256":"d270a8ae06efa2583c17f326b74026912d8c8606a6e95894c1365e216a2cbafe"}
+        {
+          "job_id": "00000000000000000000000000000007",
+          "start_time_ms": 1,
+          "first_sink_record_at_ms": 2,
+          "accumulators": {
+            "words": -3
+          },
+          "committables": [
+            {
+              "sink": 4,
+              "content": {
+                "text": "{\"lines\":[\"a\"]}"
+              }
+            },
+            {
+              "sink": 5,
+              "content": {
+                "bytes": [
+                  255,
+                  0
+                ]
+              }
+            }
+          ]
+        }
+    "#]].assert_eq(&std::fs::read_to_string(&file).unwrap());
+    drop(services);
+
+    let (services, _) = storage.lead().await;
+    let found = services.job_results.committing().await.unwrap();
+    assert_eq!((found.good, found.unreadable), (vec![commitment(7), commitment(8)], Vec::new()));
+    services.job_results.create_dirty(entry(7)).await.unwrap();
+    assert_eq!(services.job_results.committing().await.unwrap().good, [commitment(8)]);
+    assert_eq!(services.job_results.dirty().await.unwrap(), [entry(7)]);
+    services.job_results.mark_clean(JobId(7)).await.unwrap();
+    assert!(!file.exists());
+    assert_eq!(services.job_results.clean(9).await.unwrap(), [entry(7)]);
 }
 
 #[tokio::test]

@@ -23,7 +23,8 @@ pub(crate) struct Refused {
 
 impl Job {
     pub fn details(&self) -> JobDetails {
-        details::details(&self.scheduler, self.times, &self.survived)
+        let details = details::details(&self.scheduler, self.times, &self.survived);
+        self.without_tasks_of_former_leader(details)
     }
 
     pub fn result(&self) -> JobResult {
@@ -36,8 +37,8 @@ impl Job {
                 _ => None,
             },
             runtime_ms: self.times.ended_at_ms.unwrap_or_else(epoch_ms).saturating_sub(started),
-            first_record_ms: self.scheduler.first_sink_record_at_ms().map(|at| at.saturating_sub(started)),
-            accumulators: self.scheduler.accumulators(),
+            first_record_ms: self.first_sink_record_at_ms().map(|at| at.saturating_sub(started)),
+            accumulators: self.accumulators(),
             collected: self.collected.clone(),
         }
     }

@@ -3,7 +3,7 @@
 
 use async_trait::async_trait;
 use heddle_connectors::Published;
-use heddle_job_master::{Handle, Options, Outputs, Service};
+use heddle_job_master::{Commitments, Handle, Options, Outputs, Service};
 use heddle_model::failure::{ErrorCode, Failure};
 use heddle_model::id::{
     AllocationId, ExecutionAttemptId, InstanceId, JobId, JobMasterId, ResourceId, ResourceManagerId, SlotId,
@@ -13,7 +13,8 @@ use heddle_model::job_status::{ExecutionState, JobStatus};
 use heddle_model::memory::ResourceProfile;
 use heddle_model::plan::ConnectorSpec;
 use heddle_model::task::{
-    Committable, InputSplit, JobInformation, TaskDeploymentDescriptor, TaskExecutionState, TaskMetrics,
+    Commitment, Committable, InputSplit, JobInformation, TaskDeploymentDescriptor, TaskExecutionState,
+    TaskMetrics,
 };
 use heddle_rpc::{
     Address, EmbeddedRpcService, Error, JobDetails, JobMasterGateway, JobMasterRegistration, JobResult,
@@ -565,6 +566,42 @@ impl Outputs for FakeOutputs {
     }
 }
 
+// ---- what is kept for the next leader -------------------------------------------
+
+#[derive(Clone, Copy, Default, PartialEq)]
+pub enum Storing {
+    #[default]
+    Works,
+    /// Nothing is stored, and the leader stops.
+    Stops,
+    /// Never answers, and nothing is stored.
+    HangsBefore,
+    /// Never answers, and it is stored.
+    HangsAfter,
+}
+
+#[derive(Default)]
+pub struct Keeper {
+    pub storing: Storing,
+    pub asked: AtomicBool,
+    pub kept: Mutex<Option<Commitment>>,
+}
+
+#[async_trait]
+impl Commitments for Keeper {
+    async fn store(&self, commitment: Commitment) -> bool {
+        if matches!(self.storing, Storing::Works | Storing::HangsAfter) {
+            *self.kept.lock().unwrap() = Some(commitment);
+        }
+        self.asked.store(true, Ordering::SeqCst);
+        match self.storing {
+            Storing::Works => true,
+            Storing::Stops => false,
+            Storing::HangsBefore | Storing::HangsAfter => std::future::pending().await,
+        }
+    }
+}
+
 // ---- all together -------------------------------------------------------------
 
 pub struct Cluster {
@@ -610,6 +647,17 @@ impl Cluster {
     }
 
     pub fn start(&self, job: Arc<JobGraph>, outputs: FakeOutputs) -> Running {
+        self.start_keeping(job, outputs, Arc::new(Keeper::default()), None)
+    }
+
+    /// With what a former leader kept.
+    pub fn start_keeping(
+        &self,
+        job: Arc<JobGraph>,
+        outputs: FakeOutputs,
+        keeper: Arc<Keeper>,
+        kept: Option<Commitment>,
+    ) -> Running {
         let outputs = Arc::new(FakeOutputs { log: self.log.clone(), ..outputs });
         let options = Options::new(
             (*job).clone(),
@@ -619,6 +667,7 @@ impl Cluster {
             PROFILE,
         );
         let (service, handle) = Service::with_outputs(options, self.rpc.clone(), outputs);
+        let service = service.with_commitments(keeper, kept);
         let shutdown = CancellationToken::new();
         let result = tokio::spawn(service.run(shutdown.clone()));
         Running { handle, shutdown, result }
@@ -638,6 +687,12 @@ pub struct Running {
 }
 
 impl Running {
+    /// The process dies: nothing is told to anybody.
+    pub async fn kill(self) {
+        self.result.abort();
+        assert!(self.result.await.expect_err("it did not end before").is_cancelled());
+    }
+
     pub async fn result(self) -> JobResult {
         // Paused time passes at once; this is for a job that hangs.
         tokio::time::timeout(Duration::from_secs(7200), self.result)

@@ -1,6 +1,7 @@
 //! The job master against TaskExecutors, a resource manager and connectors that
 //! only pretend, in one process, under paused time.
 
+mod commitments;
 mod end_of_job;
 mod failures;
 mod fakes;

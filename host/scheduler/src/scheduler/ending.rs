@@ -6,6 +6,7 @@ use super::{Action, Ending, Phase, Scheduler};
 use crate::execution_graph::SubtaskIndex;
 use heddle_model::failure::Failure;
 use heddle_model::job_status::JobStatus;
+use heddle_model::task::Committable;
 use std::time::Duration;
 
 impl Scheduler {
@@ -57,6 +58,28 @@ impl Scheduler {
             committables.append(&mut self.graph.current_mut(SubtaskIndex(index)).committables);
         }
         self.out.last.push(Action::Publish(committables));
+    }
+
+    /// Nothing runs: what the tasks left is all that is needed of them.
+    pub(super) fn recover(&mut self, committables: Vec<Committable>) {
+        if self.phase != Phase::New {
+            return;
+        }
+        self.phase = Phase::Publishing;
+        self.become_status(JobStatus::Running);
+        self.out.last.push(Action::Publish(committables));
+    }
+
+    /// Nothing is discarded: the next leader may find that it is to be
+    /// published.
+    pub(super) fn publishing_stopped(&mut self) {
+        if self.phase != Phase::Publishing {
+            self.counters.stale += 1;
+            return;
+        }
+        self.phase = Phase::Done;
+        self.ending = Some(Ending::Suspended);
+        self.become_status(JobStatus::Suspended);
     }
 
     pub(super) fn published(&mut self, result: Result<(), Failure>) {

@@ -159,13 +159,16 @@ fn jobs() -> Vec<(&'static str, Scheduler)> {
     add("failing", &[start, prepared, allocate, run, fail_job]);
     add("suspending", &[start, prepared, allocate, run, suspend]);
     add("publishing", &[start, prepared, allocate, run, finish]);
+    add("recovered, publishing", &[|_| Event::Recover(Vec::new())]);
     add("discarding", &[start, prepared, cancel]);
     all
 }
 
 fn check_jobs(expected: Expect) {
     type Row = (&'static str, fn(&Scheduler) -> Event);
-    let events: [Row; 13] = [
+    let events: [Row; 16] = [
+        ("start", |_| Event::Start),
+        ("recover", |_| Event::Recover(Vec::new())),
         ("prepared", |_| Event::Prepared(Ok(BTreeMap::new()))),
         ("not prepared", |_| Event::Prepared(Err(fatal()))),
         ("slot comes", |_| allocated()),
@@ -178,6 +181,7 @@ fn check_jobs(expected: Expect) {
         ("suspend", |_| Event::Suspend),
         ("published", |_| Event::Published(Ok(()))),
         ("not published", |_| Event::Published(Err(fatal()))),
+        ("publishing stopped", |_| Event::PublishingStopped),
         ("discarded", |_| Event::Discarded),
     ];
     let mut text = String::new();
@@ -218,6 +222,8 @@ fn show(action: &Action) -> String {
 fn every_event_in_every_state_of_a_job() {
     check_jobs(expect![[r#"
         new: CREATED
+          start: prepare
+          recover: RUNNING, publish 0
           cancel: CANCELLING, discard
           fail: FAILING, discard
           suspend: discard
@@ -266,6 +272,11 @@ fn every_event_in_every_state_of_a_job() {
         publishing: RUNNING
           published: FINISHED
           not published: FAILING, discard
+          publishing stopped: SUSPENDED
+        recovered, publishing: RUNNING
+          published: FINISHED
+          not published: FAILING, discard
+          publishing stopped: SUSPENDED
         discarding: CANCELLING
           discarded: CANCELED
     "#]]);
