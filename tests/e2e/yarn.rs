@@ -70,7 +70,7 @@ fn a_session_runs_jobs_until_it_is_stopped() {
         .env("HADOOP_CONF_DIR", &conf)
         .args(["list", &id])
         .run()
-        .expect_error("H3503", &["has ended", "KILLED"]);
+        .expect_error("H3503", &["has ended", "FINISHED"]);
 }
 
 #[test]

@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 use tokio::io::AsyncReadExt;
 
+/// A block of a file on HDFS is a multiple of this, and no smaller than that.
+const BLOCK_STEP: u64 = 1 << 20;
+const BLOCK_MIN: u64 = 128 << 20;
 /// Read at once while a file is uploaded.
 const PIECE_BYTES: usize = 1 << 20;
 /// Folders and files of an application are its owner's alone.
@@ -124,8 +127,8 @@ impl Files {
         content: Vec<u8>,
         replication: Option<u32>,
     ) -> Result<LocalResource, Error> {
-        let mut content = content.as_slice();
-        self.copy(name, &mut content, replication).await
+        let bytes = content.len() as u64;
+        self.copy(name, &mut content.as_slice(), bytes, replication).await
     }
 
     /// Uploads a file of this machine.
@@ -136,14 +139,17 @@ impl Files {
         replication: Option<u32>,
     ) -> Result<LocalResource, Error> {
         let opened = tokio::fs::File::open(file).await;
-        let mut source = opened.map_err(|source| Error::Read { file: file.to_path_buf(), source })?;
-        self.copy(name, &mut source, replication).await
+        let unreadable = |source| Error::Read { file: file.to_path_buf(), source };
+        let mut source = opened.map_err(unreadable)?;
+        let bytes = source.metadata().await.map_err(unreadable)?.len();
+        self.copy(name, &mut source, bytes, replication).await
     }
 
     async fn copy(
         &self,
         name: &str,
         source: &mut (impl AsyncReadExt + Unpin),
+        bytes: u64,
         replication: Option<u32>,
     ) -> Result<LocalResource, Error> {
         let path = format!("{}/{name}", self.folder);
@@ -160,7 +166,11 @@ impl Files {
                 (metadata.len(), metadata.mtime() * 1000 + metadata.mtime_nsec() / 1_000_000)
             }
             System::Hdfs { client, .. } => {
-                let mut options = WriteOptions::default().permission(FILE_MODE).overwrite(true);
+                // In one block: each further one must wait for the former's copies,
+                // and whoever needs the file reads all of it.
+                let block_size = bytes.next_multiple_of(BLOCK_STEP).max(BLOCK_MIN);
+                let options = WriteOptions::default().permission(FILE_MODE).overwrite(true);
+                let mut options = options.block_size(block_size);
                 if let Some(replication) = replication {
                     options = options.replication(replication);
                 }
