@@ -1,9 +1,10 @@
-//! A measurement, not run by default:
-//! `HEDDLE_TEXT=<folder> cargo test --release -p heddle-connectors --test throughput -- --ignored --nocapture`
+//! What reading and writing text costs: `HEDDLE_TEXT=<file or folder> cargo bench
+//! -p heddle-connectors`; the figures go to standard output.
 
 use heddle_connectors::{Console, SinkWriter, SourceReader, enumerate_splits, prepare_sink, publish_sink};
 use heddle_model::id::{ExecutionAttemptId, JobId, VertexId};
 use heddle_model::plan::ConnectorSpec;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -24,11 +25,8 @@ impl Console for NoConsole {
 }
 
 /// Copies the text, as a job of a source and a sink would.
-#[test]
-#[ignore = "a measurement"]
-fn text_files_to_text_files() {
-    let path = std::env::var("HEDDLE_TEXT").expect("HEDDLE_TEXT names a file or a folder");
-    let source = ConnectorSpec { name: "text-files".into(), options: vec![("path".into(), path)] };
+fn text_files_to_text_files(path: &str) {
+    let source = ConnectorSpec { name: "text-files".into(), options: vec![("path".into(), path.into())] };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
     let mut batches = Vec::new();
     runtime.block_on(async {
@@ -64,11 +62,8 @@ fn text_files_to_text_files() {
     }
 }
 
-#[test]
-#[ignore = "a measurement"]
-fn text_files() {
-    let path = std::env::var("HEDDLE_TEXT").expect("HEDDLE_TEXT names a file or a folder");
-    let spec = ConnectorSpec { name: "text-files".into(), options: vec![("path".into(), path)] };
+fn text_files(path: &str) {
+    let spec = ConnectorSpec { name: "text-files".into(), options: vec![("path".into(), path.into())] };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
     for _ in 0..4 {
         let began = (Instant::now(), cpu_seconds());
@@ -95,4 +90,14 @@ fn text_files() {
             bytes as f64 / cpu / 1e9
         );
     }
+}
+
+fn main() -> ExitCode {
+    let Ok(path) = std::env::var("HEDDLE_TEXT") else {
+        eprintln!("HEDDLE_TEXT must name a file or a folder of text");
+        return ExitCode::FAILURE;
+    };
+    text_files(&path);
+    text_files_to_text_files(&path);
+    ExitCode::SUCCESS
 }

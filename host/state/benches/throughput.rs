@@ -1,5 +1,5 @@
-//! Measurements, not run by default:
-//! `cargo test --release -p heddle-state --test throughput -- --ignored --nocapture`
+//! What an access to keyed state costs: `cargo bench -p heddle-state`; the figures
+//! go to standard output.
 
 use heddle_model::id::OperatorId;
 use heddle_state::{KeyedStateBackend, ManagedMemory};
@@ -34,9 +34,7 @@ fn lists(count: u64, value: Option<u64>) -> Vec<Vec<u8>> {
     order.chunks(4000).map(|chunk| chunk.iter().flat_map(entry).collect()).collect()
 }
 
-#[test]
-#[ignore = "a measurement"]
-fn puts_and_gets() {
+fn main() {
     const ENTRIES: u64 = 4_000_000;
     for count in [10_000, 100_000, 1_000_000, 4_000_000] {
         let (first, second, keys) = (lists(count, Some(1)), lists(count, Some(2)), lists(count, None));

@@ -1,5 +1,6 @@
-//! Measurements, not run by default:
-//! `cargo test --release -p heddle-exchange --test throughput -- --ignored --nocapture`
+//! What a batch costs between two tasks of a process, what an idle task takes,
+//! and what validation costs: `cargo bench -p heddle-exchange`; the figures go to
+//! standard output.
 
 use bytes::Bytes;
 use heddle_exchange::{GateBuffers, GateEvent, InputGate, PartitionManager, ResultPartition};
@@ -19,8 +20,6 @@ async fn pair(manager: &PartitionManager, subtask: u32) -> (ResultPartition, Inp
     (sender, gate)
 }
 
-#[test]
-#[ignore = "a measurement"]
 fn batches_a_second_between_two_tasks() {
     const BATCHES: u64 = 2_000_000;
     for workers in [1, 2] {
@@ -57,8 +56,6 @@ fn resident_bytes() -> u64 {
     statm.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
 }
 
-#[test]
-#[ignore = "a measurement"]
 fn idle_tasks() {
     const TASKS: u32 = 100_000;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
@@ -77,8 +74,6 @@ fn idle_tasks() {
     });
 }
 
-#[test]
-#[ignore = "a measurement"]
 fn validation_of_a_batch_from_another_process() {
     use heddle_model::batch::{self, BatchBuilder, TextBatchBuilder};
     use heddle_model::element::Column;
@@ -103,4 +98,10 @@ fn validation_of_a_batch_from_another_process() {
         }
         println!("{name}: {} bytes, {} records, {:?}", bytes.len(), hashes.len(), began.elapsed() / 10_000);
     }
+}
+
+fn main() {
+    batches_a_second_between_two_tasks();
+    idle_tasks();
+    validation_of_a_batch_from_another_process();
 }
