@@ -23,7 +23,11 @@ async fn pair(manager: &PartitionManager, subtask: u32) -> (ResultPartition, Inp
 fn batches_a_second_between_two_tasks() {
     const BATCHES: u64 = 2_000_000;
     for workers in [1, 2] {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(workers)
+            .enable_time()
+            .build()
+            .unwrap();
         let elapsed = runtime.block_on(async {
             let (producer, mut gate) = pair(&PartitionManager::new(1 << 30), 0).await;
             let batch = Bytes::from(vec![0; 32 * 1024]);
@@ -58,7 +62,8 @@ fn resident_bytes() -> u64 {
 
 fn idle_tasks() {
     const TASKS: u32 = 100_000;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
     runtime.block_on(async {
         let manager = PartitionManager::new(1 << 40);
         let before = resident_bytes();
