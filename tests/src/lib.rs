@@ -121,6 +121,11 @@ impl Heddle {
         self
     }
 
+    pub fn env_remove(mut self, key: &str) -> Self {
+        self.command.env_remove(key);
+        self
+    }
+
     /// What it reads from its standard input.
     pub fn input(mut self, file: &Path) -> Self {
         self.command.stdin(std::fs::File::open(file).expect("the input"));

@@ -7,6 +7,7 @@ use heddle_blob::{BlobCache, CacheOptions};
 use heddle_connectors::Console;
 use heddle_entrypoint::{Component, ComponentOptions, DriverFactory, Folders, Workers};
 use heddle_exchange::PartitionManager;
+use heddle_filesystem::FileSystems;
 use heddle_ha::Services;
 use heddle_model::config::{Configuration, options as o};
 use heddle_model::failure::Failure;
@@ -67,6 +68,7 @@ impl EmbeddedCluster {
             blobs: Arc::new(cache),
             jobs: JobUsers::default(),
             console,
+            files: FileSystems::of_process(),
         };
         let (_, resource_manager) = Component::addresses(&*rpc);
         let template = WorkerTemplate {

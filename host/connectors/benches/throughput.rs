@@ -2,6 +2,7 @@
 //! -p heddle-connectors`; the figures go to standard output.
 
 use heddle_connectors::{Console, SinkWriter, SourceReader, enumerate_splits, prepare_sink, publish_sink};
+use heddle_filesystem::FileSystems;
 use heddle_model::id::{ExecutionAttemptId, JobId, VertexId};
 use heddle_model::plan::ConnectorSpec;
 use std::process::ExitCode;
@@ -27,11 +28,12 @@ impl Console for NoConsole {
 /// Copies the text, as a job of a source and a sink would.
 fn text_files_to_text_files(path: &str) {
     let source = ConnectorSpec { name: "text-files".into(), options: vec![("path".into(), path.into())] };
+    let files = FileSystems::new(Default::default());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
     let mut batches = Vec::new();
     runtime.block_on(async {
-        let mut reader = SourceReader::open(&source, 32 * 1024).unwrap();
-        for split in enumerate_splits(&source, 1).unwrap() {
+        let mut reader = SourceReader::open(&source, 32 * 1024, &files).unwrap();
+        for split in enumerate_splits(&source, 1, &files).unwrap() {
             reader.start(&split).await.unwrap();
             while let Some(batch) = reader.next_batch().await.unwrap() {
                 batches.push(batch);
@@ -45,10 +47,11 @@ fn text_files_to_text_files(path: &str) {
         let sink = ConnectorSpec { name: "text-files".into(), options: vec![("path".into(), path)] };
         let job_id = JobId(1);
         let attempt = ExecutionAttemptId { job_id, vertex_id: VertexId(1), subtask: 0, attempt: 0 };
-        prepare_sink(&sink, job_id).unwrap();
+        prepare_sink(&sink, job_id, &files).unwrap();
         let began = (Instant::now(), cpu_seconds());
         let committable = runtime.block_on(async {
-            let mut writer = SinkWriter::open(&sink, 1, 1, attempt, Arc::new(NoConsole)).await.unwrap();
+            let mut writer =
+                SinkWriter::open(&sink, 1, 1, attempt, Arc::new(NoConsole), &files).await.unwrap();
             for batch in &batches {
                 writer.write(batch).await.unwrap();
             }
@@ -58,20 +61,21 @@ fn text_files_to_text_files(path: &str) {
         });
         let cpu = cpu_seconds() - began.1;
         println!("with fsync {:?}, {:.2} GB/s of CPU time", began.0.elapsed(), bytes as f64 / cpu / 1e9);
-        publish_sink(&sink, job_id, &[committable]).unwrap();
+        publish_sink(&sink, job_id, &[committable], &files).unwrap();
     }
 }
 
 fn text_files(path: &str) {
     let spec = ConnectorSpec { name: "text-files".into(), options: vec![("path".into(), path.into())] };
+    let files = FileSystems::new(Default::default());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
     for _ in 0..4 {
         let began = (Instant::now(), cpu_seconds());
-        let splits = enumerate_splits(&spec, 1).unwrap();
+        let splits = enumerate_splits(&spec, 1, &files).unwrap();
         let listed = began.0.elapsed();
         let count = splits.len();
         let (rows, bytes) = runtime.block_on(async {
-            let mut reader = SourceReader::open(&spec, 32 * 1024).unwrap();
+            let mut reader = SourceReader::open(&spec, 32 * 1024, &files).unwrap();
             let (mut rows, mut bytes) = (0, 0);
             for split in splits {
                 reader.start(&split).await.unwrap();

@@ -3,6 +3,7 @@
 
 use crate::sink::Published;
 use crate::{collect, invalid, text_files};
+use heddle_filesystem::FileSystems;
 use heddle_model::failure::Failure;
 use heddle_model::id::JobId;
 use heddle_model::plan::ConnectorSpec;
@@ -128,17 +129,21 @@ fn edit_distance(a: &str, b: &str) -> usize {
 
 /// Cuts a source's input into splits. Blocking: it walks folders. Fails with
 /// H1301, naming the path, when there is nothing to read.
-pub fn enumerate_splits(source: &ConnectorSpec, parallelism: u32) -> Result<Vec<InputSplit>, Failure> {
+pub fn enumerate_splits(
+    source: &ConnectorSpec,
+    parallelism: u32,
+    files: &FileSystems,
+) -> Result<Vec<InputSplit>, Failure> {
     check(source, true)?;
-    text_files::enumerate_splits(source, parallelism)
+    text_files::enumerate_splits(source, parallelism, files)
 }
 
 /// Makes sure that a sink can write, before any task of the job starts.
 /// Blocking. May be called again for the same job.
-pub fn prepare_sink(sink: &ConnectorSpec, job: JobId) -> Result<(), Failure> {
+pub fn prepare_sink(sink: &ConnectorSpec, job: JobId, files: &FileSystems) -> Result<(), Failure> {
     check(sink, false)?;
     match sink.name.as_str() {
-        "text-files" => text_files::prepare(sink, job),
+        "text-files" => text_files::prepare(sink, job, files),
         _ => Ok(()),
     }
 }
@@ -149,10 +154,11 @@ pub fn publish_sink(
     sink: &ConnectorSpec,
     job: JobId,
     committables: &[Committable],
+    files: &FileSystems,
 ) -> Result<Published, Failure> {
     check(sink, false)?;
     match sink.name.as_str() {
-        "text-files" => text_files::publish(sink, job, committables).map(|()| Published::default()),
+        "text-files" => text_files::publish(sink, job, committables, files).map(|()| Published::default()),
         "collect" => collect::publish(sink, committables),
         _ => Ok(Published::default()),
     }
@@ -160,10 +166,10 @@ pub fn publish_sink(
 
 /// Removes all that a job which failed or was cancelled left behind. Blocking.
 /// May be called again, and without `prepare_sink` before it.
-pub fn discard_sink(sink: &ConnectorSpec, job: JobId) -> Result<(), Failure> {
+pub fn discard_sink(sink: &ConnectorSpec, job: JobId, files: &FileSystems) -> Result<(), Failure> {
     check(sink, false)?;
     match sink.name.as_str() {
-        "text-files" => text_files::discard(sink, job),
+        "text-files" => text_files::discard(sink, job, files),
         _ => Ok(()),
     }
 }
@@ -216,7 +222,7 @@ mod tests {
                 &[("path", "s3://bucket/x")],
                 true,
                 "H1301 option `path` of the `text-files` source is `s3://bucket/x`; \
-                 it must be a local path (`s3:` is not served)",
+                 it must be a local path or an address `hdfs://…` (`s3:` is not served)",
             ),
             (
                 "text-files",

@@ -6,6 +6,7 @@ use crate::print::{Console, PrintWriter};
 use crate::registry;
 use crate::text_files::TextFileWriter;
 use bytes::Bytes;
+use heddle_filesystem::FileSystems;
 use heddle_model::failure::Failure;
 use heddle_model::id::ExecutionAttemptId;
 use heddle_model::plan::{ConnectorSpec, TransformationId};
@@ -50,10 +51,11 @@ impl SinkWriter {
         parallelism: u32,
         attempt: ExecutionAttemptId,
         console: Arc<dyn Console>,
+        files: &FileSystems,
     ) -> Result<Self, Failure> {
         registry::check(spec, false)?;
         let writer = match spec.name.as_str() {
-            "text-files" => Writer::TextFiles(TextFileWriter::open(spec, sink, attempt).await?),
+            "text-files" => Writer::TextFiles(TextFileWriter::open(spec, sink, attempt, files).await?),
             "print" => Writer::Print(PrintWriter::new(spec, attempt.subtask, parallelism, console)),
             _ => Writer::Collect(CollectWriter::new(spec)),
         };

@@ -3,6 +3,7 @@
 use crate::text_files::{self, SplitReader};
 use crate::{invalid, panicked, registry};
 use bytes::Bytes;
+use heddle_filesystem::FileSystems;
 use heddle_model::failure::Failure;
 use heddle_model::plan::ConnectorSpec;
 use heddle_model::task::InputSplit;
@@ -16,6 +17,7 @@ type Piece = (SplitReader, Result<Vec<Bytes>, Failure>);
 /// Reads splits off the worker threads, one piece of input ahead: while a
 /// task works on the batches of one piece, the next one is read.
 pub struct SourceReader {
+    files: FileSystems,
     batch_size: u32,
     max_line_length: usize,
     ready: VecDeque<Bytes>,
@@ -34,9 +36,10 @@ impl fmt::Debug for SourceReader {
 
 impl SourceReader {
     /// `batch_size`: a batch should be about this long, in bytes.
-    pub fn open(spec: &ConnectorSpec, batch_size: u32) -> Result<Self, Failure> {
+    pub fn open(spec: &ConnectorSpec, batch_size: u32, files: &FileSystems) -> Result<Self, Failure> {
         registry::check(spec, true)?;
         Ok(Self {
+            files: files.clone(),
             batch_size,
             max_line_length: text_files::max_line_length(spec),
             ready: VecDeque::new(),
@@ -50,10 +53,8 @@ impl SourceReader {
         if self.reading.is_some() || !self.ready.is_empty() {
             return Err(invalid("a split was given to a source that still reads the one before"));
         }
-        let mut reader = self
-            .idle
-            .take()
-            .unwrap_or_else(|| SplitReader::new(self.batch_size as usize, self.max_line_length));
+        let new = || SplitReader::new(self.files.clone(), self.batch_size as usize, self.max_line_length);
+        let mut reader = self.idle.take().unwrap_or_else(new);
         reader.start(split)?;
         self.read_on(reader);
         Ok(())

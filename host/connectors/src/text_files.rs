@@ -11,8 +11,13 @@ pub(crate) use read::SplitReader;
 pub(crate) use splits::enumerate_splits;
 pub(crate) use write::TextFileWriter;
 
+use crate::{invalid, io_failed};
+use heddle_filesystem::{Address, FileSystem, FileSystems, is_unavailable};
+use heddle_model::failure::{ErrorCode, Failure};
 use heddle_model::plan::ConnectorSpec;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Longest line unless the option says otherwise.
 const DEFAULT_MAX_LINE_LENGTH: usize = 16 << 20;
@@ -24,8 +29,11 @@ pub(crate) fn check_source_path(text: &str) -> Result<(), String> {
     if text.is_empty() {
         return Err("a file, a folder or a glob".into());
     }
-    check_scheme(text)?;
-    if splits::is_glob(text) {
+    let path = match address(text)? {
+        Address::Local(path) => path,
+        Address::Hdfs { path, .. } => Path::new(path),
+    };
+    if let Some(text) = path.to_str().filter(|text| splits::is_glob(text)) {
         splits::glob(text).map_err(|error| format!("a valid glob: {}", error.kind()))?;
     }
     Ok(())
@@ -35,26 +43,71 @@ pub(crate) fn check_sink_path(text: &str) -> Result<(), String> {
     if text.is_empty() {
         return Err("a folder".into());
     }
-    check_scheme(text)
+    address(text).map(|_| ())
 }
 
-fn check_scheme(text: &str) -> Result<(), String> {
-    match text.split_once("://") {
-        Some((scheme, _)) if scheme != "file" && scheme.chars().all(|c| c.is_ascii_alphanumeric()) => {
-            Err(format!("a local path (`{scheme}:` is not served)"))
-        }
-        _ => Ok(()),
+fn address(text: &str) -> Result<Address<'_>, String> {
+    Address::parse(Path::new(text))
+        .map_err(|error| format!("a local path or an address `hdfs://…` ({error})"))
+}
+
+/// A file or a folder on its file system.
+#[derive(Clone)]
+struct Place {
+    system: Arc<dyn FileSystem>,
+    path: PathBuf,
+}
+
+impl Place {
+    /// Where an address leads.
+    fn at(address: &Path, files: &FileSystems) -> Result<Self, Failure> {
+        let resolved = files.resolve(address);
+        let (system, path) =
+            resolved.map_err(|error| invalid(format!("`{}`: {error}", address.display())))?;
+        Ok(Self { system, path })
     }
-}
 
-/// The path that an option names: a local path, or a `file:` URL.
-fn local_path(text: &str) -> &str {
-    text.strip_prefix("file://").or_else(|| text.strip_prefix("file:")).unwrap_or(text)
-}
+    /// What the option `path` of a checked spec names.
+    fn of(spec: &ConnectorSpec, files: &FileSystems) -> Result<Self, Failure> {
+        Self::at(Path::new(spec.option("path").unwrap_or_default()), files)
+    }
 
-/// The path of a spec that was checked.
-fn path_of(spec: &ConnectorSpec) -> PathBuf {
-    PathBuf::from(local_path(spec.option("path").unwrap_or_default()))
+    fn join(&self, name: &str) -> Self {
+        Self { system: Arc::clone(&self.system), path: self.path.join(name) }
+    }
+
+    /// As a user writes it.
+    fn address(&self) -> PathBuf {
+        let root = self.system.root();
+        if root.is_empty() {
+            return self.path.clone();
+        }
+        let mut address = std::ffi::OsString::from(root);
+        address.push(&self.path);
+        PathBuf::from(address)
+    }
+
+    fn show(&self) -> String {
+        self.address().display().to_string()
+    }
+
+    /// A failure to be mended by the user, unless the file system as a whole
+    /// cannot be used.
+    fn unusable(&self, message: String, error: &io::Error) -> Failure {
+        self.unless_unavailable(invalid(message), error)
+    }
+
+    /// A failure while the job runs.
+    fn failed(&self, message: String, error: &io::Error) -> Failure {
+        self.unless_unavailable(io_failed(message), error)
+    }
+
+    fn unless_unavailable(&self, failure: Failure, error: &io::Error) -> Failure {
+        if !self.system.root().is_empty() && is_unavailable(error) {
+            return Failure { code: ErrorCode::FileSystemUnavailable, ..failure };
+        }
+        failure
+    }
 }
 
 pub(crate) fn max_line_length(spec: &ConnectorSpec) -> usize {

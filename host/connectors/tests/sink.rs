@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use heddle_connectors::{Console, SinkWriter, discard_sink, prepare_sink, publish_sink};
+use heddle_filesystem::FileSystems;
 use heddle_model::failure::{ErrorCode, Failure};
 use heddle_model::id::{ExecutionAttemptId, JobId, VertexId};
 use heddle_model::plan::{ConnectorSpec, TransformationId};
@@ -12,6 +13,10 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 const JOB: JobId = JobId(5);
+
+fn local() -> FileSystems {
+    FileSystems::new(Default::default())
+}
 
 #[derive(Default)]
 struct Recorder(Mutex<String>);
@@ -63,7 +68,7 @@ async fn open(
     attempt: u32,
 ) -> Result<SinkWriter, Failure> {
     let attempt = ExecutionAttemptId { job_id: JOB, vertex_id: VertexId(1), subtask, attempt };
-    SinkWriter::open(sink, id, 2, attempt, Arc::new(Recorder::default())).await
+    SinkWriter::open(sink, id, 2, attempt, Arc::new(Recorder::default()), &local()).await
 }
 
 async fn write(
@@ -103,8 +108,8 @@ async fn nothing_shows_before_the_job_has_finished() {
     let root = tempfile::tempdir().unwrap();
     let out = root.path().join("deep/out");
     let sink = files(&out);
-    prepare_sink(&sink, JOB).unwrap();
-    prepare_sink(&sink, JOB).unwrap();
+    prepare_sink(&sink, JOB, &local()).unwrap();
+    prepare_sink(&sink, JOB, &local()).unwrap();
     // The first attempt failed half-way.
     let mut failed = open(&sink, 4, 0, 0).await.unwrap();
     failed.write(&batch(&["wrong"])).await.unwrap();
@@ -117,10 +122,10 @@ async fn nothing_shows_before_the_job_has_finished() {
     assert_eq!(listing(&out), show(&[(&format!(".heddle-{JOB}"), "a folder")]));
     let expected = show(&[("part-00000-4", "a\n\nä\n"), ("part-00001-4", "b\n")]);
     for _ in 0..3 {
-        publish_sink(&sink, JOB, &committables).unwrap();
+        publish_sink(&sink, JOB, &committables, &local()).unwrap();
         assert_eq!(listing(&out), expected);
     }
-    discard_sink(&sink, JOB).unwrap();
+    discard_sink(&sink, JOB, &local()).unwrap();
     assert_eq!(listing(&out), expected);
 }
 
@@ -132,11 +137,11 @@ async fn a_discarded_job_leaves_no_trace() {
     fs::create_dir(&kept).unwrap();
     for out in [&made, &kept] {
         let sink = files(out);
-        discard_sink(&sink, JOB).unwrap();
-        prepare_sink(&sink, JOB).unwrap();
+        discard_sink(&sink, JOB, &local()).unwrap();
+        prepare_sink(&sink, JOB, &local()).unwrap();
         write(&sink, 1, 0, 0, &["x"]).await;
-        discard_sink(&sink, JOB).unwrap();
-        discard_sink(&sink, JOB).unwrap();
+        discard_sink(&sink, JOB, &local()).unwrap();
+        discard_sink(&sink, JOB, &local()).unwrap();
     }
     assert_eq!(listing(root.path()), show(&[("kept", "a folder")]));
     assert_eq!(listing(&kept), []);
@@ -175,13 +180,13 @@ async fn output_is_refused_where_it_cannot_go() {
         ),
     ];
     for (path, expected) in table {
-        let failure = prepare_sink(&files(&path), JOB).unwrap_err();
+        let failure = prepare_sink(&files(&path), JOB, &local()).unwrap_err();
         assert_eq!((failure.code, failure.message), (ErrorCode::ConnectorInvalid, expected));
     }
-    let failure = prepare_sink(&overwriting(Path::new("/proc/self")), JOB).unwrap_err();
+    let failure = prepare_sink(&overwriting(Path::new("/proc/self")), JOB, &local()).unwrap_err();
     assert!(failure.message.starts_with("the output folder `/proc/self` cannot be written: "), "{failure}");
-    prepare_sink(&files(&root.join("marked")), JOB).unwrap();
-    prepare_sink(&overwriting(&root.join("full")), JOB).unwrap();
+    prepare_sink(&files(&root.join("marked")), JOB, &local()).unwrap();
+    prepare_sink(&overwriting(&root.join("full")), JOB, &local()).unwrap();
 }
 
 #[tokio::test]
@@ -194,7 +199,7 @@ async fn overwriting_replaces_part_files_at_the_end_and_nothing_else() {
         fs::write(out.join(name), content).unwrap();
     }
     let sink = overwriting(out);
-    prepare_sink(&sink, JOB).unwrap();
+    prepare_sink(&sink, JOB, &local()).unwrap();
     let first = [write(&sink, 4, 0, 0, &["new"]).await];
     let second = [write(&sink, 5, 0, 0, &["other"]).await];
     let visible = |out: &Path| -> Vec<_> {
@@ -204,9 +209,9 @@ async fn overwriting_replaces_part_files_at_the_end_and_nothing_else() {
     before.sort();
     assert_eq!(visible(out), before);
     // Two sinks of the job share the folder; each may publish again.
-    publish_sink(&sink, JOB, &first).unwrap();
-    publish_sink(&sink, JOB, &second).unwrap();
-    publish_sink(&sink, JOB, &first).unwrap();
+    publish_sink(&sink, JOB, &first, &local()).unwrap();
+    publish_sink(&sink, JOB, &second, &local()).unwrap();
+    publish_sink(&sink, JOB, &first, &local()).unwrap();
     let expected = show(&[("notes.txt", "mine"), ("part-00000-4", "new\n"), ("part-00000-5", "other\n")]);
     assert_eq!(listing(out), expected);
 }
@@ -215,19 +220,19 @@ async fn overwriting_replaces_part_files_at_the_end_and_nothing_else() {
 async fn publishing_goes_on_where_it_stopped() {
     let root = tempfile::tempdir().unwrap();
     let sink = files(root.path());
-    prepare_sink(&sink, JOB).unwrap();
+    prepare_sink(&sink, JOB, &local()).unwrap();
     let committables = [write(&sink, 1, 0, 0, &["a"]).await, write(&sink, 1, 1, 0, &["b"]).await];
     // Something is in the way of the second file.
     let obstacle = root.path().join("part-00001-1");
     fs::create_dir(&obstacle).unwrap();
-    let failure = publish_sink(&sink, JOB, &committables).unwrap_err();
+    let failure = publish_sink(&sink, JOB, &committables, &local()).unwrap_err();
     assert_eq!(failure.code, ErrorCode::ConnectorIo);
     assert!(failure.message.contains("`part-00001-1` was put there while the job ran"), "{failure}");
     fs::remove_dir(&obstacle).unwrap();
-    publish_sink(&sink, JOB, &committables).unwrap();
+    publish_sink(&sink, JOB, &committables, &local()).unwrap();
     assert_eq!(listing(root.path()), show(&[("part-00000-1", "a\n"), ("part-00001-1", "b\n")]));
     fs::remove_file(root.path().join("part-00000-1")).unwrap();
-    let failure = publish_sink(&sink, JOB, &committables).unwrap_err();
+    let failure = publish_sink(&sink, JOB, &committables, &local()).unwrap_err();
     assert!(failure.message.ends_with("the file of subtask 0 is missing"), "{failure}");
 }
 
@@ -243,7 +248,7 @@ async fn a_worker_that_does_not_see_the_folder_says_so() {
 async fn large_output_is_written_in_order() {
     let root = tempfile::tempdir().unwrap();
     let sink = files(root.path());
-    prepare_sink(&sink, JOB).unwrap();
+    prepare_sink(&sink, JOB, &local()).unwrap();
     let mut writer = open(&sink, 1, 0, 0).await.unwrap();
     let mut expected = String::new();
     for number in 0..500 {
@@ -252,7 +257,7 @@ async fn large_output_is_written_in_order() {
         expected += &format!("{line}\n{line}\n");
     }
     let committable = writer.finish().await.unwrap();
-    publish_sink(&sink, JOB, &[committable]).unwrap();
+    publish_sink(&sink, JOB, &[committable], &local()).unwrap();
     assert!(fs::read_to_string(root.path().join("part-00000-1")).unwrap() == expected);
 }
 
@@ -269,7 +274,7 @@ async fn a_full_disk_fails_the_writer_with_the_path() {
         return;
     }
     let sink = files(root.path());
-    prepare_sink(&sink, JOB).unwrap();
+    prepare_sink(&sink, JOB, &local()).unwrap();
     let mut writer = open(&sink, 1, 0, 0).await.unwrap();
     let line = "x".repeat(100_000);
     let mut written = Ok(());
@@ -281,7 +286,7 @@ async fn a_full_disk_fails_the_writer_with_the_path() {
     }
     let failure = written.unwrap_err();
     drop(writer);
-    discard_sink(&sink, JOB).unwrap();
+    discard_sink(&sink, JOB, &local()).unwrap();
     let left = listing(root.path());
     let unmounted = std::process::Command::new("umount").arg(root.path()).status();
     assert!(unmounted.is_ok_and(|status| status.success()));
@@ -305,10 +310,11 @@ async fn print_has_the_prefix_of_flink() {
         let console = Arc::new(Recorder::default());
         let sink = spec("print", options);
         let attempt = ExecutionAttemptId { job_id: JOB, vertex_id: VertexId(1), subtask: 2, attempt: 0 };
-        let mut writer = SinkWriter::open(&sink, 1, parallelism, attempt, console.clone()).await.unwrap();
+        let mut writer =
+            SinkWriter::open(&sink, 1, parallelism, attempt, console.clone(), &local()).await.unwrap();
         writer.write(&batch(&["a", "b"])).await.unwrap();
         let committable = writer.finish().await.unwrap();
-        assert_eq!(publish_sink(&sink, JOB, &[committable]).unwrap().collected, None);
+        assert_eq!(publish_sink(&sink, JOB, &[committable], &local()).unwrap().collected, None);
         assert_eq!(*console.0.lock().unwrap(), expected);
     }
 }
@@ -316,9 +322,9 @@ async fn print_has_the_prefix_of_flink() {
 #[tokio::test]
 async fn collect_gives_the_lines_in_the_order_of_subtasks() {
     let sink = spec("collect", &[("name", "totals")]);
-    prepare_sink(&sink, JOB).unwrap();
+    prepare_sink(&sink, JOB, &local()).unwrap();
     let committables = [write(&sink, 1, 1, 0, &["c"]).await, write(&sink, 1, 0, 0, &["a", "b"]).await];
-    let published = publish_sink(&sink, JOB, &committables).unwrap();
+    let published = publish_sink(&sink, JOB, &committables, &local()).unwrap();
     let lines = ["a", "b", "c"].map(str::to_owned).to_vec();
     assert_eq!(published.collected, Some(("totals".to_owned(), lines)));
 }
@@ -344,5 +350,5 @@ async fn collect_is_bounded() {
     let half = ["x".repeat(9 << 20)];
     let half = [half[0].as_str()];
     let committables = [write(&sink, 1, 0, 0, &half).await, write(&sink, 1, 1, 0, &half).await];
-    assert!(publish_sink(&sink, JOB, &committables).is_err());
+    assert!(publish_sink(&sink, JOB, &committables, &local()).is_err());
 }

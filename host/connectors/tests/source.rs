@@ -2,11 +2,16 @@
 //! how they are cut, what the reader gives.
 
 use heddle_connectors::{SourceReader, enumerate_splits};
+use heddle_filesystem::FileSystems;
 use heddle_model::batch::{ColumnView, validate};
 use heddle_model::element::Column;
 use heddle_model::plan::ConnectorSpec;
 use std::fs;
 use std::path::Path;
+
+fn local() -> FileSystems {
+    FileSystems::new(Default::default())
+}
 
 fn source(path: impl AsRef<Path>) -> ConnectorSpec {
     let path = path.as_ref().to_str().unwrap().to_owned();
@@ -21,9 +26,9 @@ fn lines(batch: &[u8]) -> Vec<String> {
 }
 
 async fn read_all(spec: &ConnectorSpec, parallelism: u32) -> Vec<String> {
-    let mut reader = SourceReader::open(spec, 32 * 1024).unwrap();
+    let mut reader = SourceReader::open(spec, 32 * 1024, &local()).unwrap();
     let mut found = Vec::new();
-    for split in enumerate_splits(spec, parallelism).unwrap() {
+    for split in enumerate_splits(spec, parallelism, &local()).unwrap() {
         reader.start(&split).await.unwrap();
         while let Some(batch) = reader.next_batch().await.unwrap() {
             found.extend(lines(&batch));
@@ -104,7 +109,7 @@ fn input_that_is_not_there_is_named() {
         ("/dev/null".into(), "the input `/dev/null` is neither a file nor a folder".into()),
     ];
     for (path, expected) in table {
-        let failure = enumerate_splits(&source(path), 1).unwrap_err();
+        let failure = enumerate_splits(&source(path), 1, &local()).unwrap_err();
         assert_eq!(format!("{} {}", failure.code, failure.message), format!("H1301 {expected}"));
     }
 }
@@ -118,7 +123,7 @@ async fn a_large_file_is_read_in_splits_and_many_small_ones_together() {
         fs::write(folder.path().join(format!("small-{n:04}")), format!("{n}")).unwrap();
     }
     let spec = source(folder.path());
-    let splits = enumerate_splits(&spec, 2).unwrap().len();
+    let splits = enumerate_splits(&spec, 2, &local()).unwrap().len();
     assert!((7..=30).contains(&splits), "{splits} splits");
     let expected: Vec<String> = large.into_iter().chain((0..1000).map(|n| n.to_string())).collect();
     assert!(read_all(&spec, 2).await == expected);
@@ -130,9 +135,9 @@ async fn a_dropped_read_loses_nothing() {
     let expected: Vec<String> = (0..300_000).map(|n| format!("line {n}")).collect();
     fs::write(folder.path().join("f"), expected.join("\n")).unwrap();
     let spec = source(folder.path());
-    let mut reader = SourceReader::open(&spec, 32 * 1024).unwrap();
+    let mut reader = SourceReader::open(&spec, 32 * 1024, &local()).unwrap();
     let mut found = Vec::new();
-    for split in enumerate_splits(&spec, 1).unwrap() {
+    for split in enumerate_splits(&spec, 1, &local()).unwrap() {
         reader.start(&split).await.unwrap();
         loop {
             let batch = tokio::select! {
@@ -152,9 +157,9 @@ async fn a_file_that_goes_away_while_the_job_runs_is_a_clear_failure() {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), &[("f", "x\n")]);
     let spec = source(folder.path().join("f"));
-    let split = enumerate_splits(&spec, 1).unwrap().remove(0);
+    let split = enumerate_splits(&spec, 1, &local()).unwrap().remove(0);
     fs::remove_file(folder.path().join("f")).unwrap();
-    let mut reader = SourceReader::open(&spec, 1024).unwrap();
+    let mut reader = SourceReader::open(&spec, 1024, &local()).unwrap();
     reader.start(&split).await.unwrap();
     let failure = reader.next_batch().await.unwrap_err();
     assert_eq!(

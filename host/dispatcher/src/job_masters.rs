@@ -70,7 +70,8 @@ impl JobMasters for LocalJobMasters {
             cancellation_timeout: given.cancellation_timeout,
             ..heddle_job_master::Options::new(job, id, address, resource_manager, self.options.slot_profile)
         };
-        let (service, handle) = heddle_job_master::Service::new(options, self.rpc.clone());
+        let (service, handle) =
+            heddle_job_master::Service::new(options, self.rpc.clone(), self.options.files.clone());
         let service = service.with_commitments(commitments, kept);
         JobMaster {
             gateway: Arc::new(handle),

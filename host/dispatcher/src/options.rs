@@ -1,7 +1,9 @@
 //! What a dispatcher is given, with Flink's defaults.
 
+use heddle_filesystem::FileSystems;
 use heddle_model::memory::ResourceProfile;
 use heddle_rpc::Address;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -55,6 +57,8 @@ pub struct Options {
     pub finished_job_folder: Option<PathBuf>,
     /// `jobmanager.archive.fs.dir`: where finished jobs are archived.
     pub archive_folder: Option<PathBuf>,
+    /// Where the inputs and outputs of jobs are.
+    pub files: FileSystems,
     /// How long a call to a job master may take.
     pub rpc_timeout: Duration,
     /// `cleanup-strategy.exponential-delay.initial-backoff` and `.max-backoff`:
@@ -78,6 +82,7 @@ impl Options {
             finished_job_cache: 50 << 20,
             finished_job_folder: None,
             archive_folder: None,
+            files: FileSystems::new(BTreeMap::new()),
             rpc_timeout: Duration::from_secs(10),
             clean_up_backoff: (Duration::from_secs(1), Duration::from_secs(3600)),
             upload_lifetime: Duration::from_secs(3600),

@@ -4,6 +4,7 @@
 use crate::leadership::{self, OnLeadership};
 use crate::role::Role;
 use heddle_blob::BlobServer;
+use heddle_filesystem::FileSystems;
 use heddle_ha::Services;
 use heddle_model::config::{Configuration, options as o};
 use heddle_model::failure::Failure;
@@ -88,6 +89,7 @@ impl Component {
         options.finished_job_cache = configuration.get(&o::FINISHED_JOBS_CACHE).0;
         options.finished_job_folder = finished_job_folder;
         options.archive_folder = configuration.get(&o::ARCHIVE_DIRECTORY).map(PathBuf::from);
+        options.files = FileSystems::of_process();
         let ha = Services { dispatcher_election: Box::new(election), ..ha };
         let (service, gateway) = heddle_dispatcher::Service::new(options, rpc, ha, blobs);
         let dispatcher = Role::start("dispatcher", |stop| service.run(stop));

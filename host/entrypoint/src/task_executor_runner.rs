@@ -13,6 +13,7 @@ use crate::{internal, invalid};
 use heddle_blob::{BlobCache, CacheOptions};
 use heddle_connectors::Console;
 use heddle_exchange::{NetworkOptions, NetworkService, PartitionManager};
+use heddle_filesystem::FileSystems;
 use heddle_model::config::{Configuration, Origin, options as o};
 use heddle_model::failure::Failure;
 use heddle_model::id::ResourceId;
@@ -57,6 +58,7 @@ struct Parts {
     sandbox: Sandbox,
     partitions: PartitionManager,
     console: Arc<dyn Console>,
+    files: FileSystems,
 }
 
 impl TaskExecutorRunner {
@@ -104,7 +106,7 @@ impl TaskExecutorRunner {
             Ok::<(), Failure>(())
         });
         info!(%resource_id, slots = worker.slots, address = rpc.advertised(), "TaskExecutor started");
-        let parts = Parts { sandbox, partitions, console };
+        let parts = Parts { sandbox, partitions, console, files: FileSystems::of_process() };
         Ok(RunningTaskExecutor {
             configuration,
             resource_id,
@@ -208,6 +210,7 @@ impl RunningTaskExecutor {
             blobs: Arc::new(cache.clone()),
             jobs: JobUsers::default(),
             console: Arc::clone(&self.parts.console),
+            files: self.parts.files.clone(),
         };
         let (leader, resource_manager) = watch::channel(leaders.resource_manager);
         let options = heddle_task_executor::Options {

@@ -5,6 +5,7 @@
 //! Does not know what a split or a committable holds.
 
 use heddle_connectors::Published;
+use heddle_filesystem::FileSystems;
 use heddle_model::failure::{ErrorCode, Failure};
 use heddle_model::id::{JobId, VertexId};
 use heddle_model::job_graph::JobGraph;
@@ -35,15 +36,17 @@ pub trait Outputs: Send + Sync + 'static {
 }
 
 /// The connectors of the host.
-pub(crate) struct HostOutputs;
+pub(crate) struct HostOutputs {
+    pub(crate) files: FileSystems,
+}
 
 impl Outputs for HostOutputs {
     fn enumerate_splits(&self, source: &ConnectorSpec, parallelism: u32) -> Result<Vec<InputSplit>, Failure> {
-        heddle_connectors::enumerate_splits(source, parallelism)
+        heddle_connectors::enumerate_splits(source, parallelism, &self.files)
     }
 
     fn prepare_sink(&self, sink: &ConnectorSpec, job: JobId) -> Result<(), Failure> {
-        heddle_connectors::prepare_sink(sink, job)
+        heddle_connectors::prepare_sink(sink, job, &self.files)
     }
 
     fn publish_sink(
@@ -52,11 +55,11 @@ impl Outputs for HostOutputs {
         job: JobId,
         committables: &[Committable],
     ) -> Result<Published, Failure> {
-        heddle_connectors::publish_sink(sink, job, committables)
+        heddle_connectors::publish_sink(sink, job, committables, &self.files)
     }
 
     fn discard_sink(&self, sink: &ConnectorSpec, job: JobId) -> Result<(), Failure> {
-        heddle_connectors::discard_sink(sink, job)
+        heddle_connectors::discard_sink(sink, job, &self.files)
     }
 }
 

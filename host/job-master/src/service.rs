@@ -8,6 +8,7 @@ use crate::handle::{Handle, Mailbox, Message};
 use crate::job::Job;
 use crate::outputs::{HostOutputs, Outputs, Prepared};
 use crate::task_executors::Called;
+use heddle_filesystem::FileSystems;
 use heddle_model::failure::Failure;
 use heddle_model::id::{AllocationId, JobMasterId, ResourceId, ResourceManagerId};
 use heddle_model::job_graph::JobGraph;
@@ -110,8 +111,9 @@ pub struct Service {
 }
 
 impl Service {
-    pub fn new(options: Options, rpc: Arc<dyn RpcService>) -> (Self, Handle) {
-        Self::with_outputs(options, rpc, Arc::new(HostOutputs))
+    /// `files`: where the job's inputs and outputs are.
+    pub fn new(options: Options, rpc: Arc<dyn RpcService>, files: FileSystems) -> (Self, Handle) {
+        Self::with_outputs(options, rpc, Arc::new(HostOutputs { files }))
     }
 
     /// With connectors other than the host's.

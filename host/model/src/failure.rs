@@ -71,6 +71,8 @@ codes! {
     ConnectorInvalid = "H1301", User, false;
     /// Reading or writing failed while the job ran.
     ConnectorIo = "H1302", External, true;
+    /// The file system of an input or output does not answer, or takes no changes.
+    FileSystemUnavailable = "H1303", External, true;
     /// An operator panicked or trapped.
     OperatorTrap = "H2001", User, true;
     /// An operator returned an error.

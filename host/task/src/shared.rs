@@ -5,6 +5,7 @@ use crate::subtask;
 use heddle_blob::BlobCache;
 use heddle_connectors::Console;
 use heddle_exchange::PartitionManager;
+use heddle_filesystem::FileSystems;
 use heddle_model::id::JobId;
 use heddle_model::memory::ResourceProfile;
 use heddle_state::ManagedMemory;
@@ -25,6 +26,8 @@ pub struct Shared {
     pub blobs: Arc<BlobCache>,
     pub jobs: JobUsers,
     pub console: Arc<dyn Console>,
+    /// Where inputs and outputs are.
+    pub files: FileSystems,
 }
 
 /// What the tasks of a slot share.

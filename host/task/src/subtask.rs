@@ -106,7 +106,7 @@ async fn work(context: &Context) -> Result<Vec<Committable>, Failure> {
     let mut mailbox = Mailbox::new(consumer, context.metrics.clone(), buffer_timeout, has_guest_sink);
 
     if let Some((operator, spec)) = vertex.connector_source() {
-        let mut reader = SourceReader::open(spec, context.job.execution.batch_size)?;
+        let mut reader = SourceReader::open(spec, context.job.execution.batch_size, &context.shared.files)?;
         let job_master = context
             .rpc
             .job_master(&context.job_master)
@@ -180,6 +180,7 @@ async fn open_sinks(context: &Context) -> Result<Vec<(TransformationId, SharedSi
             descriptor.vertex.parallelism,
             descriptor.attempt,
             Arc::clone(&context.shared.console),
+            &context.shared.files,
         )
         .await?;
         sinks.push((operator.transformation, Arc::new(tokio::sync::Mutex::new(writer))));

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 const LAYERS: &[(&str, &[&str])] = &[
     ("model", &["heddle-model"]),
     ("brains", &["heddle-scheduler", "heddle-slot-manager"]),
+    ("files", &["heddle-filesystem"]),
     ("plumbing", &["heddle-rpc", "heddle-blob", "heddle-ha"]),
     ("data plane", &["heddle-wasm", "heddle-state", "heddle-exchange", "heddle-connectors"]),
     (
@@ -37,8 +38,8 @@ const ONLY: &[(&str, &[&str])] = &[
     ("wasmparser", &["heddle-wasm"]),
     ("tonic", &["heddle-rpc"]),
     ("prost", &["heddle-rpc", "heddle-yarn"]),
-    ("hdfs-native", &["heddle-yarn"]),
-    ("roxmltree", &["heddle-yarn"]),
+    ("hdfs-native", &["heddle-filesystem"]),
+    ("roxmltree", &["heddle-filesystem"]),
     ("clap", &["heddle-cli"]),
     ("serde-saphyr", &["heddle-client"]),
     (

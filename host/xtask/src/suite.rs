@@ -63,9 +63,11 @@ fn yarn(dist: &Path) -> anyhow::Result<()> {
         tests.args(["--test", "servers", filter]).env("HEDDLE_TEST_YARN", servers.conf());
         check(&mut tests)?;
         if filter.is_empty() {
+            let mut tests = release("test", &["heddle-filesystem".to_owned()]);
+            check(tests.args(["--test", "hdfs"]).env("HEDDLE_TEST_YARN", servers.conf()))?;
             let mut tests = release("test", &["heddle-tests".to_owned()]);
-            tests.args(["--test", "yarn"]).env("HEDDLE_DIST", dist).env("HEDDLE_TEST_YARN", servers.conf());
-            check(&mut tests)?;
+            tests.args(["--test", "yarn", "--test", "yarn_files"]);
+            check(tests.env("HEDDLE_DIST", dist).env("HEDDLE_TEST_YARN", servers.conf()))?;
         }
         servers.stop()?;
     }

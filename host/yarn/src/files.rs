@@ -3,23 +3,19 @@
 
 use crate::configuration::Configuration;
 use crate::launch::{LocalResource, Url, Visibility};
-use bytes::Bytes;
-use hdfs_native::{Client, ClientBuilder, HdfsError, WriteOptions};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use heddle_filesystem::hadoop::Environment;
+use heddle_filesystem::{CreateOptions, FileSystem, FileSystems, Writer};
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::{fs, io};
-use tokio::io::AsyncReadExt;
+use std::sync::Arc;
 
-/// A block of a file on HDFS is a multiple of this, and no smaller than that.
-const BLOCK_STEP: u64 = 1 << 20;
+/// A block of a file on HDFS is no smaller than that.
 const BLOCK_MIN: u64 = 128 << 20;
 /// Read at once while a file is uploaded.
 const PIECE_BYTES: usize = 1 << 20;
 /// Folders and files of an application are its owner's alone.
-const FOLDER_MODE: u32 = 0o700;
-const FILE_MODE: u32 = 0o700;
-/// Where a NameNode is when its address has no port.
-const NAME_NODE_PORT: u16 = 8020;
+const MODE: u32 = 0o700;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -36,15 +32,10 @@ pub enum Error {
 }
 
 /// A file system and the folder in it that is worked in.
+#[derive(Clone)]
 pub struct Files {
-    system: System,
-    /// Absolute, without an end slash.
-    folder: String,
-}
-
-enum System {
-    Hdfs { client: Box<Client>, host: String, port: Option<u16> },
-    Shared,
+    system: Arc<dyn FileSystem>,
+    folder: PathBuf,
 }
 
 impl Files {
@@ -58,66 +49,32 @@ impl Files {
         if !is_url && !default.starts_with("hdfs:") {
             return Err(Error::Local(default));
         }
-        let url =
-            if is_url { address.to_owned() } else { format!("{}{address}", default.trim_end_matches('/')) };
-        if let Some(rest) = url.strip_prefix("file:") {
-            let path = rest.strip_prefix("//").unwrap_or(rest);
-            let folder = path.trim_end_matches('/').to_owned();
-            return if path.starts_with('/') {
-                Ok(Self { system: System::Shared, folder })
-            } else {
-                Err(Error::Address(url))
-            };
+        let url = if is_url { address.to_owned() } else { format!("hdfs://{address}") };
+        if !url.starts_with("hdfs://") && !url.starts_with("file:/") {
+            return Err(Error::Address(url));
         }
-        let Some(rest) = url.strip_prefix("hdfs://") else { return Err(Error::Address(url)) };
-        let (authority, path) = rest.split_once('/').ok_or_else(|| Error::Address(url.clone()))?;
-        let (host, port) = match authority.rsplit_once(':') {
-            None => (authority, None),
-            Some((host, port)) => (host, Some(port.parse().map_err(|_| Error::Address(url.clone()))?)),
-        };
-        // A name that the configuration knows has no port.
-        let is_service = configuration.list("dfs.nameservices").iter().any(|name| name == host);
-        let port = port.or((!is_service).then_some(NAME_NODE_PORT));
-        let target = match port {
-            Some(port) => format!("hdfs://{host}:{port}"),
-            None => format!("hdfs://{host}"),
-        };
-        let client = ClientBuilder::new()
-            .with_url(&target)
-            .with_config(configuration.all())
-            .with_user(user)
-            .build()
-            .map_err(|error| Error::Remote { what: "open", path: target, reason: error.to_string() })?;
-        let system = System::Hdfs { client: Box::new(client), host: host.to_owned(), port };
-        Ok(Self { system, folder: format!("/{}", path.trim_matches('/')) })
+        let environment = Environment::from([("HADOOP_USER_NAME".to_owned(), user.to_owned())]);
+        let systems = FileSystems::with_hadoop(environment, configuration.clone());
+        let resolved = systems.resolve(Path::new(&url));
+        let (system, folder) =
+            resolved.map_err(|error| Error::Remote { what: "open", path: url, reason: error.to_string() })?;
+        Ok(Self { system, folder })
     }
 
     /// A folder below this one.
     pub fn below(self, name: &str) -> Self {
-        Self { folder: format!("{}/{name}", self.folder), ..self }
+        Self { folder: self.folder.join(name), ..self }
     }
 
     /// Of the folder.
     pub fn url(&self) -> String {
-        match &self.system {
-            System::Shared => format!("file://{}", self.folder),
-            System::Hdfs { host, port: Some(port), .. } => format!("hdfs://{host}:{port}{}", self.folder),
-            System::Hdfs { host, port: None, .. } => format!("hdfs://{host}{}", self.folder),
-        }
+        let root = self.system.root();
+        format!("{}{}", if root.is_empty() { "file://" } else { root }, self.folder.display())
     }
 
     /// Makes the folder, and those above it, for its owner only.
     pub async fn create(&self) -> Result<(), Error> {
-        match &self.system {
-            System::Shared => {
-                let made = fs::DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(&self.folder);
-                made.map_err(|error| self.failed("make", "", &error))
-            }
-            System::Hdfs { client, .. } => {
-                let made = client.mkdirs(&self.folder, FOLDER_MODE, true).await;
-                made.map_err(|error| self.failed("make", "", &words(&error)))
-            }
-        }
+        self.work("make", "", |files| files.system.create_folders(&files.folder, Some(MODE))).await
     }
 
     /// Writes a file into the folder; `name` has no slash.
@@ -127,8 +84,14 @@ impl Files {
         content: Vec<u8>,
         replication: Option<u32>,
     ) -> Result<LocalResource, Error> {
-        let bytes = content.len() as u64;
-        self.copy(name, &mut content.as_slice(), bytes, replication).await
+        let path = self.folder.join(name);
+        self.work("write", name, move |files| {
+            let mut writer = files.new_file(&path, content.len() as u64, replication)?;
+            writer.write_all(&content)?;
+            writer.finish()?;
+            files.resource(&path)
+        })
+        .await
     }
 
     /// Uploads a file of this machine.
@@ -138,104 +101,81 @@ impl Files {
         file: &Path,
         replication: Option<u32>,
     ) -> Result<LocalResource, Error> {
-        let opened = tokio::fs::File::open(file).await;
         let unreadable = |source| Error::Read { file: file.to_path_buf(), source };
-        let mut source = opened.map_err(unreadable)?;
-        let bytes = source.metadata().await.map_err(unreadable)?.len();
-        self.copy(name, &mut source, bytes, replication).await
+        let mut source = File::open(file).map_err(unreadable)?;
+        let bytes = source.metadata().map_err(unreadable)?.len();
+        let path = self.folder.join(name);
+        self.work("write", name, move |files| {
+            let mut writer = files.new_file(&path, bytes, replication)?;
+            let mut piece = vec![0; PIECE_BYTES];
+            loop {
+                match source.read(&mut piece)? {
+                    0 => break,
+                    length => writer.write_all(&piece[..length])?,
+                }
+            }
+            writer.finish()?;
+            files.resource(&path)
+        })
+        .await
     }
 
-    async fn copy(
-        &self,
-        name: &str,
-        source: &mut (impl AsyncReadExt + Unpin),
-        bytes: u64,
-        replication: Option<u32>,
-    ) -> Result<LocalResource, Error> {
-        let path = format!("{}/{name}", self.folder);
-        let (bytes, modified_ms) = match &self.system {
-            System::Shared => {
-                let mut options = fs::OpenOptions::new();
-                let file = options.write(true).create(true).truncate(true).mode(FILE_MODE).open(&path);
-                let mut file =
-                    tokio::fs::File::from_std(file.map_err(|error| self.failed("write", name, &error))?);
-                let copied = tokio::io::copy(source, &mut file).await;
-                copied.map_err(|error| self.failed("write", name, &error))?;
-                file.sync_all().await.map_err(|error| self.failed("write", name, &error))?;
-                let metadata = fs::metadata(&path).map_err(|error| self.failed("look at", name, &error))?;
-                (metadata.len(), metadata.mtime() * 1000 + metadata.mtime_nsec() / 1_000_000)
-            }
-            System::Hdfs { client, .. } => {
-                // In one block: each further one must wait for the former's copies,
-                // and whoever needs the file reads all of it.
-                let block_size = bytes.next_multiple_of(BLOCK_STEP).max(BLOCK_MIN);
-                let options = WriteOptions::default().permission(FILE_MODE).overwrite(true);
-                let mut options = options.block_size(block_size);
-                if let Some(replication) = replication {
-                    options = options.replication(replication);
-                }
-                let failed = |error: HdfsError| self.failed("write", name, &words(&error));
-                let mut writer = client.create(&path, options).await.map_err(failed)?;
-                loop {
-                    let mut piece = vec![0; PIECE_BYTES];
-                    let length = source.read(&mut piece).await;
-                    let length =
-                        length.map_err(|error| self.failed("read what is written to", name, &error))?;
-                    if length == 0 {
-                        break;
-                    }
-                    piece.truncate(length);
-                    writer.write_bytes(Bytes::from(piece)).await.map_err(failed)?;
-                }
-                writer.close().await.map_err(failed)?;
-                let status = client.get_file_info(&path).await.map_err(failed)?;
-                (status.length as u64, i64::try_from(status.modification_time).unwrap_or(i64::MAX))
+    fn new_file(&self, path: &Path, bytes: u64, replication: Option<u32>) -> io::Result<Box<dyn Writer>> {
+        // In one block: each further one must wait for the former's copies, and
+        // whoever needs the file reads all of it.
+        let block_bytes = Some(bytes.max(BLOCK_MIN));
+        self.system.create(path, &CreateOptions { mode: Some(MODE), replication, block_bytes })
+    }
+
+    /// As containers are told of a file.
+    fn resource(&self, path: &Path) -> io::Result<LocalResource> {
+        let status = self.system.status(path)?;
+        let path = path.display().to_string();
+        let url = match self.system.root().strip_prefix("hdfs://") {
+            None => Url { scheme: "file".to_owned(), host: String::new(), port: None, path },
+            Some(authority) => {
+                let (host, port) = match authority.rsplit_once(':') {
+                    None => (authority, None),
+                    Some((host, port)) => (host, port.parse().ok()),
+                };
+                Url { scheme: "hdfs".to_owned(), host: host.to_owned(), port, path }
             }
         };
-        let url = match &self.system {
-            System::Shared => Url { scheme: "file".to_owned(), host: String::new(), port: None, path },
-            System::Hdfs { host, port, .. } => {
-                Url { scheme: "hdfs".to_owned(), host: host.clone(), port: *port, path }
-            }
-        };
-        Ok(LocalResource { url, bytes, modified_ms, is_archive: false, visibility: Visibility::Application })
+        Ok(LocalResource {
+            url,
+            bytes: status.length,
+            modified_ms: status.modified_ms,
+            is_archive: false,
+            visibility: Visibility::Application,
+        })
     }
 
     /// Deletes the folder and all in it; nothing if it is not there.
     pub async fn delete(&self) -> Result<(), Error> {
-        match &self.system {
-            System::Shared => match fs::remove_dir_all(&self.folder) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    Err(self.failed("delete", "", &error))
-                }
-                _ => Ok(()),
-            },
-            System::Hdfs { client, .. } => match client.delete(&self.folder, true).await {
-                Ok(_) | Err(HdfsError::FileNotFound(_)) => Ok(()),
-                Err(error) => Err(self.failed("delete", "", &words(&error))),
-            },
-        }
+        self.work("delete", "", |files| match files.system.remove_all(&files.folder) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        })
+        .await
     }
 
     /// Whether the folder is there.
     pub async fn exists(&self) -> Result<bool, Error> {
-        match &self.system {
-            System::Shared => Ok(Path::new(&self.folder).is_dir()),
-            System::Hdfs { client, .. } => match client.get_file_info(&self.folder).await {
-                Ok(_) => Ok(true),
-                Err(HdfsError::FileNotFound(_)) => Ok(false),
-                Err(error) => Err(self.failed("look at", "", &words(&error))),
-            },
-        }
+        self.work("look at", "", |files| files.system.exists(&files.folder)).await
     }
 
-    fn failed(&self, what: &'static str, name: &str, reason: &impl ToString) -> Error {
-        let path = if name.is_empty() { self.url() } else { format!("{}/{name}", self.url()) };
-        Error::Remote { what, path, reason: reason.to_string() }
+    /// Work that waits for a disk or a network, on a thread for such.
+    async fn work<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        name: &str,
+        work: impl FnOnce(&Files) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, Error> {
+        let files = self.clone();
+        let done = tokio::task::spawn_blocking(move || work(&files)).await;
+        done.map_err(io::Error::other).flatten().map_err(|error| {
+            let path = if name.is_empty() { self.url() } else { format!("{}/{name}", self.url()) };
+            Error::Remote { what, path, reason: error.to_string() }
+        })
     }
-}
-
-/// The exception and the first line of its message.
-fn words(error: &HdfsError) -> String {
-    error.to_string().lines().next().unwrap_or_default().to_owned()
 }

@@ -16,4 +16,5 @@ pub mod rpc;
 pub mod staged;
 pub mod token;
 pub mod types;
-pub mod user;
+
+pub use heddle_filesystem::hadoop::user;

@@ -4,6 +4,7 @@
 
 use crate::jobs;
 use async_trait::async_trait;
+use heddle_filesystem::FileSystems;
 use heddle_job_master as job_master;
 use heddle_model::failure::{ErrorCode, Failure};
 use heddle_model::id::{
@@ -98,7 +99,8 @@ async fn one(workers: u32, subtasks: u32) -> Figures {
     let begin = Instant::now();
     let address = rpc.address("jobmaster");
     let options = job_master::Options::new(graph, MASTER, address, (manager, SESSION), PROFILE);
-    let (service, master) = job_master::Service::new(options, rpc.clone());
+    let (service, master) =
+        job_master::Service::new(options, rpc.clone(), FileSystems::new(Default::default()));
     let job = tokio::spawn(service.run(CancellationToken::new()));
     counters.until_running(subtasks as usize).await;
     let deploy_ms = millis(begin);

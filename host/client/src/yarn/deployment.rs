@@ -8,7 +8,7 @@ use heddle_model::config::{ConfigOption, Configuration, Origin, options as o};
 use heddle_model::failure::{ErrorCode, Failure};
 use heddle_model::memory::TaskExecutorProcessSpec;
 use heddle_yarn::applications::Applications;
-use heddle_yarn::configuration::{Configuration as Hadoop, Environment, Service};
+use heddle_yarn::configuration::{self, Configuration as Hadoop, Environment, Service};
 use heddle_yarn::deploy::{Deployed, Deployment, Notices};
 use heddle_yarn::id::ApplicationId;
 use heddle_yarn::rpc::{Login, Options};
@@ -48,8 +48,9 @@ impl YarnClient {
     /// H3501: Hadoop's configuration.
     pub fn new(configuration: &Configuration) -> Result<Self, Failure> {
         let environment: Environment = std::env::vars().collect();
-        let loaded = Hadoop::load(&environment).map_err(|error| hadoop(&error))?;
-        let servers = loaded.resource_managers(Service::Applications).map_err(|error| hadoop(&error))?;
+        let loaded = configuration::load(&environment).map_err(|error| hadoop(&error))?;
+        let servers = configuration::resource_managers(&loaded, Service::Applications)
+            .map_err(|error| hadoop(&error))?;
         let user = user::name(&environment);
         let options = Options { patience: PATIENCE, ..Options::default() };
         let login = Login::Simple { user: user.clone() };

@@ -2,11 +2,11 @@
 //! JobManager, it brings workers and says goodbye.
 
 use crate::yarn::deployment::{delete_staged, folders, worker_resource};
-use crate::yarn::{CONF_DIR, PROGRAM, driven, hadoop};
+use crate::yarn::{CONF_DIR, HADOOP_CONF_DIR, PROGRAM, driven, hadoop};
 use heddle_entrypoint::{ApplicationStatus, DriverFactory, Role};
 use heddle_model::config::{Configuration, options as o};
 use heddle_model::failure::{ErrorCode, Failure};
-use heddle_yarn::configuration::Configuration as Hadoop;
+use heddle_yarn::configuration::{self, Configuration as Hadoop};
 use heddle_yarn::driver::{Handle, Options, Service, WorkerTemplate};
 use heddle_yarn::launch::{Launch, LocalResource};
 use heddle_yarn::staged;
@@ -46,7 +46,7 @@ impl Given {
         let files = staged::decode(&read(staged::FILE.into())?)
             .map_err(|error| outside(&format!("{} is damaged: {error}", staged::FILE)))?;
         Ok(Self {
-            hadoop: Hadoop::load(environment).map_err(|error| hadoop(&error))?,
+            hadoop: configuration::load(environment).map_err(|error| hadoop(&error))?,
             credentials,
             files,
             folder: variable(staged::FOLDER_VARIABLE)?.clone(),
@@ -90,6 +90,7 @@ impl ApplicationMaster {
         let command = worker_command(configuration, host, port);
         let own_environment = BTreeMap::from([
             ("HEDDLE_CONF_DIR".to_owned(), CONF_DIR.to_owned()),
+            ("HADOOP_CONF_DIR".to_owned(), HADOOP_CONF_DIR.to_owned()),
             ("HADOOP_USER_NAME".to_owned(), user.clone()),
         ]);
         let template = WorkerTemplate {

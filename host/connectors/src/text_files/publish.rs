@@ -5,11 +5,10 @@
 //! output folder, so that publishing is one `rename` a file. A note in it says
 //! what was there before. Every step may be done again.
 
-use super::path_of;
+use super::Place;
 use crate::committable::Content;
 use crate::{invalid, io_failed};
-use cap_std::ambient_authority;
-use cap_std::fs::Dir;
+use heddle_filesystem::{CreateOptions, FileSystem, FileSystems, Kind, is_unavailable};
 use heddle_model::failure::Failure;
 use heddle_model::id::{ExecutionAttemptId, JobId};
 use heddle_model::plan::{ConnectorSpec, TransformationId};
@@ -45,52 +44,54 @@ fn published_file(sink: TransformationId, subtask: u32) -> String {
     format!("{PART}{subtask:05}-{sink}")
 }
 
-pub(super) fn open_folder(path: &Path) -> io::Result<Dir> {
-    Dir::open_ambient_dir(path, ambient_authority())
-}
-
 fn unless_missing(result: io::Result<()>) -> io::Result<()> {
     result.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
 }
 
-fn names(folder: &Dir) -> io::Result<Vec<String>> {
-    folder.entries()?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+/// Whether a name from a worker is that of a file in the temporary folder.
+fn is_temporary(name: &str) -> bool {
+    name.starts_with(PART) && !name.contains('/')
 }
 
-/// A `Dir` is open for look-ups only and cannot be synchronised itself.
-fn sync(path: &Path) -> io::Result<()> {
-    std::fs::File::open(path)?.sync_all()
-}
-
-fn write_note(temporary: &Dir, note: &Note) -> io::Result<()> {
+fn write_note(system: &dyn FileSystem, temporary: &Path, note: &Note) -> io::Result<()> {
     // Renamed into its place: a half-written note would say that nothing was
     // there before.
-    let draft = format!("{NOTE}.new");
-    temporary.write(&draft, serde_json::to_vec(note)?)?;
-    temporary.rename(&draft, temporary, NOTE)
+    let draft = temporary.join(format!("{NOTE}.new"));
+    system.write(&draft, &serde_json::to_vec(note)?, &CreateOptions::default())?;
+    system.rename(&draft, &temporary.join(NOTE))
 }
 
-fn read_note(temporary: &Dir) -> io::Result<Option<Note>> {
-    match temporary.read(NOTE) {
+fn read_note(system: &dyn FileSystem, temporary: &Path) -> io::Result<Option<Note>> {
+    match system.read(&temporary.join(NOTE)) {
         Ok(text) => Ok(Some(serde_json::from_slice(&text)?)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-pub(crate) fn prepare(spec: &ConnectorSpec, job: JobId) -> Result<(), Failure> {
-    let path = path_of(spec);
-    if path.exists() && !path.is_dir() {
-        return Err(invalid(format!("the output `{}` is a file; it must be a folder", path.display())));
-    }
+fn names(system: &dyn FileSystem, folder: &Path) -> io::Result<Vec<String>> {
+    Ok(system.names(folder)?.iter().map(|name| name.to_string_lossy().into_owned()).collect())
+}
+
+pub(crate) fn prepare(spec: &ConnectorSpec, job: JobId, files: &FileSystems) -> Result<(), Failure> {
+    let place = Place::of(spec, files)?;
     let cannot = |error: io::Error| {
-        invalid(format!("the output folder `{}` cannot be written: {error}", path.display()))
+        place.unusable(format!("the output folder `{}` cannot be written: {error}", place.show()), &error)
     };
-    let created = path.ancestors().take_while(|part| !part.as_os_str().is_empty() && !part.exists()).count();
-    std::fs::create_dir_all(&path).map_err(cannot)?;
-    let prepared = prepare_folder(spec, job, &path, created);
+    match place.system.status(&place.path) {
+        Ok(status) if status.kind != Kind::Folder => {
+            return Err(invalid(format!("the output `{}` is a file; it must be a folder", place.show())));
+        }
+        Err(error) if is_unavailable(&error) => return Err(cannot(error)),
+        _ => {}
+    }
+    let is_missing =
+        |path: &&Path| !path.as_os_str().is_empty() && !place.system.exists(path).unwrap_or(true);
+    let created = place.path.ancestors().take_while(is_missing).count();
+    place.system.create_folders(&place.path, None).map_err(cannot)?;
+    let prepared = prepare_folder(spec, job, &place, created);
     if prepared.is_err() {
-        remove_created(&path, created);
+        remove_created(&place, created);
     }
     prepared.map_err(cannot)?
 }
@@ -99,46 +100,49 @@ pub(crate) fn prepare(spec: &ConnectorSpec, job: JobId) -> Result<(), Failure> {
 fn prepare_folder(
     spec: &ConnectorSpec,
     job: JobId,
-    path: &Path,
+    place: &Place,
     created: usize,
 ) -> io::Result<Result<(), Failure>> {
-    let folder = open_folder(path)?;
-    let temporary_name = temporary_folder(job);
-    if let Ok(temporary) = folder.open_dir(&temporary_name)
-        && read_note(&temporary)?.is_some()
-    {
+    let system = &*place.system;
+    let temporary = place.path.join(temporary_folder(job));
+    if read_note(system, &temporary)?.is_some() {
         return Ok(Ok(()));
     }
     let visible: Vec<String> =
-        names(&folder)?.into_iter().filter(|name| !name.starts_with(['.', '_'])).collect();
+        names(system, &place.path)?.into_iter().filter(|name| !name.starts_with(['.', '_'])).collect();
     let overwrite = spec.option("overwrite") == Some("true");
     if !overwrite && !visible.is_empty() {
         return Ok(Err(invalid(format!(
             "the output folder `{}` is not empty; choose another, or set the sink's option `overwrite` to true",
-            path.display()
+            place.show()
         ))));
     }
-    match folder.create_dir(&temporary_name) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
-    }
+    system.create_folders(&temporary, None)?;
     let replaced = visible.into_iter().filter(|name| name.starts_with(PART)).collect();
-    write_note(&folder.open_dir(&temporary_name)?, &Note { created, replaced })?;
+    write_note(system, &temporary, &Note { created, replaced })?;
     Ok(Ok(()))
 }
 
-pub(crate) fn publish(spec: &ConnectorSpec, job: JobId, committables: &[Committable]) -> Result<(), Failure> {
-    let path = path_of(spec);
-    let mut files = Vec::new();
+pub(crate) fn publish(
+    spec: &ConnectorSpec,
+    job: JobId,
+    committables: &[Committable],
+    files: &FileSystems,
+) -> Result<(), Failure> {
+    let place = Place::of(spec, files)?;
+    let mut finished = Vec::new();
     for committable in committables {
         if let Content::TextFile { subtask, file, bytes } = Content::read(committable)? {
-            files.push(Finished { sink: committable.sink, subtask, file, bytes });
+            if !is_temporary(&file) {
+                return Err(io_failed(format!("a worker names `{file}`, which is no file of an output")));
+            }
+            finished.push(Finished { sink: committable.sink, subtask, file, bytes });
         }
     }
     let mut sinks: Vec<TransformationId> = committables.iter().map(|committable| committable.sink).collect();
     sinks.dedup();
-    publish_files(&path, job, &files, &sinks).map_err(|error| {
-        io_failed(format!("the output in `{}` cannot be published: {error}", path.display()))
+    publish_files(&place, job, &finished, &sinks).map_err(|error| {
+        place.failed(format!("the output in `{}` cannot be published: {error}", place.show()), &error)
     })
 }
 
@@ -150,93 +154,88 @@ struct Finished {
     bytes: u64,
 }
 
-fn publish_files(path: &Path, job: JobId, files: &[Finished], sinks: &[TransformationId]) -> io::Result<()> {
-    let folder = open_folder(path)?;
-    let temporary_name = temporary_folder(job);
-    let temporary = match folder.open_dir(&temporary_name) {
-        Ok(temporary) => Some(temporary),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => return Err(error),
-    };
-    let note = temporary.as_ref().map(read_note).transpose()?.flatten();
+fn publish_files(
+    place: &Place,
+    job: JobId,
+    files: &[Finished],
+    sinks: &[TransformationId],
+) -> io::Result<()> {
+    let (system, folder) = (&*place.system, &place.path);
+    let temporary = folder.join(temporary_folder(job));
+    // Done before, if it is not there.
+    let there = system.exists(&temporary)?;
+    let note = if there { read_note(system, &temporary)? } else { None };
     let mut published = Vec::new();
     for file in files {
         let name = published_file(file.sink, file.subtask);
-        let unpublished = temporary.as_ref().filter(|temporary| temporary.exists(&file.file));
-        match unpublished {
-            Some(temporary) => {
-                let foreign = !note.as_ref().is_some_and(|note| note.replaced.contains(&name));
-                if foreign && folder.exists(&name) {
-                    return Err(io::Error::other(format!("`{name}` was put there while the job ran")));
-                }
-                temporary.rename(&file.file, &folder, &name)?;
+        let (from, to) = (temporary.join(&file.file), folder.join(&name));
+        if there && system.exists(&from)? {
+            let foreign = !note.as_ref().is_some_and(|note| note.replaced.contains(&name));
+            if foreign && system.exists(&to)? {
+                return Err(io::Error::other(format!("`{name}` was put there while the job ran")));
             }
-            // Done before, if it is there.
-            None => {
-                let length = folder.metadata(&name).map(|metadata| metadata.len());
-                if length.ok() != Some(file.bytes) {
-                    return Err(io::Error::other(format!("the file of subtask {} is missing", file.subtask)));
-                }
-            }
+            system.rename(&from, &to)?;
+        } else if system.status(&to).map(|status| status.length).ok() != Some(file.bytes) {
+            return Err(io::Error::other(format!("the file of subtask {} is missing", file.subtask)));
         }
         published.push(name);
     }
-    sync(path)?;
-    let Some(temporary) = temporary else { return Ok(()) };
+    system.sync_folder(folder)?;
+    if !there {
+        return Ok(());
+    }
     if let Some(mut note) = note {
         for old in note.replaced.drain(..).filter(|old| !published.contains(old)) {
-            unless_missing(folder.remove_file(old))?;
+            unless_missing(system.remove_file(&folder.join(old)))?;
         }
         // Another sink of the job may publish into the folder after this one.
-        write_note(&temporary, &note)?;
+        write_note(system, &temporary, &note)?;
     }
-    remove_temporary(&folder, &temporary_name, &temporary, sinks)?;
-    sync(path)
+    remove_temporary(system, &temporary, sinks)?;
+    system.sync_folder(folder)
 }
 
 /// Removes the files of earlier attempts, and the folder once no sink of the
 /// job has files in it.
-fn remove_temporary(folder: &Dir, name: &str, temporary: &Dir, sinks: &[TransformationId]) -> io::Result<()> {
+fn remove_temporary(system: &dyn FileSystem, temporary: &Path, sinks: &[TransformationId]) -> io::Result<()> {
     let mut others = false;
-    for file in names(temporary)?.into_iter().filter(|file| file.starts_with(PART)) {
+    for file in names(system, temporary)?.into_iter().filter(|file| file.starts_with(PART)) {
         if sinks.iter().any(|sink| file.starts_with(&format!("{PART}{sink}-"))) {
-            unless_missing(temporary.remove_file(&file))?;
+            unless_missing(system.remove_file(&temporary.join(&file)))?;
         } else {
             others = true;
         }
     }
-    if others { Ok(()) } else { unless_missing(folder.remove_dir_all(name)) }
+    if others { Ok(()) } else { unless_missing(system.remove_all(temporary)) }
 }
 
-pub(crate) fn discard(spec: &ConnectorSpec, job: JobId) -> Result<(), Failure> {
-    let path = path_of(spec);
-    discard_folder(&path, job).map_err(|error| {
-        io_failed(format!("the unpublished output in `{}` cannot be removed: {error}", path.display()))
+pub(crate) fn discard(spec: &ConnectorSpec, job: JobId, files: &FileSystems) -> Result<(), Failure> {
+    let place = Place::of(spec, files)?;
+    discard_folder(&place, job).map_err(|error| {
+        let message = format!("the unpublished output in `{}` cannot be removed: {error}", place.show());
+        place.failed(message, &error)
     })
 }
 
-fn discard_folder(path: &Path, job: JobId) -> io::Result<()> {
-    let folder = match open_folder(path) {
-        Ok(folder) => folder,
+fn discard_folder(place: &Place, job: JobId) -> io::Result<()> {
+    let system = &*place.system;
+    let temporary = place.path.join(temporary_folder(job));
+    match system.status(&temporary) {
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             return Ok(());
         }
-        Err(error) => return Err(error),
+        looked => looked?,
     };
-    let name = temporary_folder(job);
-    let Ok(temporary) = folder.open_dir(&name) else { return Ok(()) };
-    let created = read_note(&temporary).ok().flatten().map_or(0, |note| note.created);
-    drop(temporary);
-    unless_missing(folder.remove_dir_all(&name))?;
-    drop(folder);
-    remove_created(path, created);
+    let created = read_note(system, &temporary).ok().flatten().map_or(0, |note| note.created);
+    unless_missing(system.remove_all(&temporary))?;
+    remove_created(place, created);
     Ok(())
 }
 
 /// Removes the folders that `prepare` made, as far as they are empty.
-fn remove_created(path: &Path, created: usize) {
-    for folder in path.ancestors().take(created) {
-        if std::fs::remove_dir(folder).is_err() {
+fn remove_created(place: &Place, created: usize) {
+    for folder in place.path.ancestors().take(created) {
+        if place.system.remove_folder(folder).is_err() {
             break;
         }
     }

@@ -6,17 +6,17 @@
 //! behind `end - 1`. So each line of a file belongs to exactly one piece. From
 //! there on the pieces are one stream of lines, in which files do not matter.
 
+use super::Place;
 use super::splits::{Piece, Split};
 use crate::batch_lines::Encoder;
-use crate::{invalid, io_failed};
+use crate::invalid;
 use bytes::Bytes;
+use heddle_filesystem::{FileSystems, Reader};
 use heddle_model::failure::Failure;
 use heddle_model::task::InputSplit;
 use memchr::{memchr, memrchr};
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// How much is read at once: it still fits into a core's cache when it is cut
@@ -35,13 +35,14 @@ const MAX_BATCH: usize = 8 << 20;
 
 /// A file of which the bytes from `position` to `end` are still to be read.
 struct OpenFile {
-    file: File,
-    path: PathBuf,
+    reader: Box<dyn Reader>,
+    place: Place,
     position: u64,
     end: u64,
 }
 
 pub(crate) struct SplitReader {
+    files: FileSystems,
     batch_size: usize,
     max_line_length: usize,
     pieces: VecDeque<Piece>,
@@ -57,8 +58,9 @@ pub(crate) struct SplitReader {
 }
 
 impl SplitReader {
-    pub(crate) fn new(batch_size: usize, max_line_length: usize) -> Self {
+    pub(crate) fn new(files: FileSystems, batch_size: usize, max_line_length: usize) -> Self {
         Self {
+            files,
             batch_size: batch_size.clamp(1, MAX_BATCH),
             max_line_length,
             pieces: VecDeque::new(),
@@ -92,7 +94,7 @@ impl SplitReader {
         while wanted > 0 && files < MAX_FILES_AT_ONCE {
             if self.open.is_none() {
                 let Some(piece) = self.pieces.pop_front() else { break };
-                self.open = open(&piece, self.max_line_length)?;
+                self.open = open(&self.files, &piece, self.max_line_length)?;
                 self.last_path = piece.path();
                 files += 1;
             }
@@ -173,8 +175,8 @@ fn line_too_long(path: &Path, limit: usize) -> Failure {
     ))
 }
 
-fn read_failed(path: &Path, error: &io::Error) -> Failure {
-    io_failed(format!("the input `{}` cannot be read: {error}", path.display()))
+fn read_failed(place: &Place, error: &io::Error) -> Failure {
+    place.failed(format!("the input `{}` cannot be read: {error}", place.show()), error)
 }
 
 impl OpenFile {
@@ -184,38 +186,24 @@ impl OpenFile {
 
     /// Fills the buffer unless the file ends before.
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
-        let read =
-            read_at(&self.file, buffer, self.position).map_err(|error| read_failed(&self.path, &error))?;
+        let read = self.reader.read_at(buffer, self.position);
+        let read = read.map_err(|error| read_failed(&self.place, &error))?;
         self.position += read as u64;
         Ok(read)
     }
 }
 
-/// Fills the buffer unless the file ends before.
-fn read_at(file: &File, buffer: &mut [u8], position: u64) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match file.read_at(&mut buffer[filled..], position + filled as u64) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
-}
-
 /// Opens the file of a piece and cuts it to whole lines; none if no line
 /// begins in it.
-fn open(piece: &Piece, max_line_length: usize) -> Result<Option<OpenFile>, Failure> {
-    let path = piece.path();
-    let file = File::open(&path).map_err(|error| read_failed(&path, &error))?;
+fn open(files: &FileSystems, piece: &Piece, max_line_length: usize) -> Result<Option<OpenFile>, Failure> {
+    let place = Place::at(&piece.path(), files)?;
+    let mut reader = place.system.open(&place.path).map_err(|error| read_failed(&place, &error))?;
     let limit = max_line_length as u64 + 1;
-    let line_start = |position: u64, limit: u64| -> Result<Option<u64>, Failure> {
+    let mut line_start = |position: u64, limit: u64| -> Result<Option<u64>, Failure> {
         if position == 0 {
             return Ok(Some(0));
         }
-        behind_newline(&file, position - 1, limit).map_err(|error| read_failed(&path, &error))
+        behind_newline(&mut *reader, position - 1, limit).map_err(|error| read_failed(&place, &error))
     };
     // No need to look further than the piece: a line that begins behind it is
     // another piece's.
@@ -225,17 +213,17 @@ fn open(piece: &Piece, max_line_length: usize) -> Result<Option<OpenFile>, Failu
     }
     // A line that goes on too long is found when it is read.
     let end = line_start(piece.end, limit)?.unwrap_or(piece.end + limit);
-    Ok(Some(OpenFile { file, path, position: start, end }))
+    Ok(Some(OpenFile { reader, place, position: start, end }))
 }
 
 /// The position behind the first newline at or behind `position`, if there is
 /// one within `limit` bytes.
-fn behind_newline(file: &File, position: u64, limit: u64) -> io::Result<Option<u64>> {
+fn behind_newline(reader: &mut dyn Reader, position: u64, limit: u64) -> io::Result<Option<u64>> {
     let mut block = [0; SEARCH_SIZE];
     let mut searched = 0;
     while searched < limit {
         let length = (limit - searched).min(SEARCH_SIZE as u64) as usize;
-        let read = read_at(file, &mut block[..length], position + searched)?;
+        let read = reader.read_at(&mut block[..length], position + searched)?;
         if let Some(newline) = memchr(b'\n', &block[..read]) {
             return Ok(Some(position + searched + newline as u64 + 1));
         }
@@ -278,6 +266,10 @@ mod tests {
         Ok(lines)
     }
 
+    fn new_reader(batch_size: usize, max_line_length: usize) -> SplitReader {
+        SplitReader::new(FileSystems::new(Default::default()), batch_size, max_line_length)
+    }
+
     fn file_of(content: &[u8]) -> tempfile::NamedTempFile {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(content).unwrap();
@@ -318,7 +310,7 @@ mod tests {
                 pieces.extend(ranges.map(|at| Piece::new(file.path(), at[0] as u64, at[1] as u64)));
             }
             let expected: Vec<String> = contents.iter().flat_map(|content| model(content)).collect();
-            let mut reader = SplitReader::new(batch_size, 1 << 20);
+            let mut reader = new_reader(batch_size, 1 << 20);
             let mut found = Vec::new();
             for split in pieces.chunks(pieces.len().div_ceil(splits).max(1)) {
                 found.extend(read(&mut reader, split.to_vec()).unwrap());
@@ -334,7 +326,7 @@ mod tests {
         let file = file_of(lines.join("\n").as_bytes());
         let length = file.as_file().metadata().unwrap().len();
         for cut in [1, 11, 12, 2 * READ_SIZE as u64, length - 1] {
-            let mut reader = SplitReader::new(32 << 10, 16 << 20);
+            let mut reader = new_reader(32 << 10, 16 << 20);
             let mut found = read(&mut reader, vec![Piece::new(file.path(), 0, cut)]).unwrap();
             found.extend(read(&mut reader, vec![Piece::new(file.path(), cut, length)]).unwrap());
             assert_eq!(found, lines);
@@ -350,7 +342,7 @@ mod tests {
                 let too_long = file_of(format!("{head}{}\nb\n", "z".repeat(limit + 1)).as_bytes());
                 let whole = |file: &tempfile::NamedTempFile| {
                     let length = file.as_file().metadata().unwrap().len();
-                    read(&mut SplitReader::new(batch_size, limit), vec![Piece::new(file.path(), 0, length)])
+                    read(&mut new_reader(batch_size, limit), vec![Piece::new(file.path(), 0, length)])
                 };
                 assert_eq!(whole(&fits).unwrap().len(), before / 2 + 2);
                 let failure = whole(&too_long).unwrap_err();
@@ -364,19 +356,19 @@ mod tests {
     #[test]
     fn a_file_without_any_newline_costs_no_more_than_the_limit() {
         let file = file_of(&vec![0; 40 << 20]);
-        let mut reader = SplitReader::new(32 << 10, 1 << 20);
+        let mut reader = new_reader(32 << 10, 1 << 20);
         let failure = read(&mut reader, vec![Piece::new(file.path(), 0, 40 << 20)]).unwrap_err();
         assert!(failure.message.contains("longer than 1048576 bytes"), "{failure}");
         assert!(reader.buffer.capacity() < 4 << 20);
         // A piece in the middle has no line of its own.
         let middle = vec![Piece::new(file.path(), 8 << 20, 16 << 20)];
-        assert_eq!(read(&mut SplitReader::new(32 << 10, 1 << 20), middle).unwrap(), Vec::<String>::new());
+        assert_eq!(read(&mut new_reader(32 << 10, 1 << 20), middle).unwrap(), Vec::<String>::new());
     }
 
     #[test]
     fn a_file_that_went_away_is_named() {
         let piece = Piece::new(Path::new("/nowhere/at.all"), 0, 10);
-        let failure = read(&mut SplitReader::new(100, 100), vec![piece]).unwrap_err();
+        let failure = read(&mut new_reader(100, 100), vec![piece]).unwrap_err();
         assert_eq!(
             failure.message,
             "the input `/nowhere/at.all` cannot be read: No such file or directory (os error 2)"

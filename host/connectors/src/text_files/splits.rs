@@ -1,18 +1,18 @@
 //! Which files a `text-files` source reads, and how they are cut into splits:
 //! large files into pieces, small ones packed together.
 
-use super::{local_path, path_of};
+use super::Place;
 use crate::invalid;
 use globset::{GlobBuilder, GlobMatcher};
+use heddle_filesystem::{FileSystems, Kind, Status, is_unavailable};
 use heddle_model::failure::Failure;
 use heddle_model::plan::ConnectorSpec;
 use heddle_model::task::InputSplit;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
-use std::fs;
+use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
-use walkdir::WalkDir;
 
 /// Largest split: what one subtask may have in hand when the others are done.
 const MAX_SPLIT: u64 = 64 << 20;
@@ -29,6 +29,16 @@ const MAX_PIECES: usize = 4096;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Split {
     pub(crate) pieces: Vec<Piece>,
+}
+
+/// A file that is to be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Found {
+    /// With its file system.
+    address: PathBuf,
+    length: u64,
+    /// 0: it is not in blocks.
+    block_bytes: u64,
 }
 
 /// The lines of a file that begin at or behind `start` and before `end`.
@@ -71,7 +81,7 @@ pub(crate) fn is_glob(text: &str) -> bool {
 
 /// `*` and `?` stop at a `/`, `**` does not.
 pub(crate) fn glob(text: &str) -> Result<GlobMatcher, globset::Error> {
-    let glob = GlobBuilder::new(local_path(text)).literal_separator(true).backslash_escape(true).build()?;
+    let glob = GlobBuilder::new(text).literal_separator(true).backslash_escape(true).build()?;
     Ok(glob.compile_matcher())
 }
 
@@ -81,8 +91,12 @@ fn is_hidden(name: &[u8]) -> bool {
     matches!(name.first(), Some(b'.' | b'_'))
 }
 
-pub(crate) fn enumerate_splits(spec: &ConnectorSpec, parallelism: u32) -> Result<Vec<InputSplit>, Failure> {
-    let files = find_files(spec)?;
+pub(crate) fn enumerate_splits(
+    spec: &ConnectorSpec,
+    parallelism: u32,
+    files: &FileSystems,
+) -> Result<Vec<InputSplit>, Failure> {
+    let files = find_files(&Place::of(spec, files)?)?;
     let splits = cut(&files, parallelism);
     let as_message = |(index, split): (usize, Split)| InputSplit {
         index: index as u32,
@@ -91,51 +105,56 @@ pub(crate) fn enumerate_splits(spec: &ConnectorSpec, parallelism: u32) -> Result
     Ok(splits.into_iter().enumerate().map(as_message).collect())
 }
 
-/// The files with their sizes, in the order of their paths.
-fn find_files(spec: &ConnectorSpec) -> Result<Vec<(PathBuf, u64)>, Failure> {
-    let text = spec.option("path").unwrap_or_default();
-    let path = path_of(spec);
-    let mut files = match fs::metadata(&path) {
-        Ok(metadata) if metadata.is_file() => return Ok(vec![(path, metadata.len())]),
-        Ok(metadata) if metadata.is_dir() => {
-            let files = walk(&path, None, false)?;
+/// The files in the order of their paths.
+fn find_files(input: &Place) -> Result<Vec<Found>, Failure> {
+    let path = &input.path;
+    let found = |path: PathBuf, status: &Status| {
+        let place = Place { path, ..input.clone() };
+        Found { address: place.address(), length: status.length, block_bytes: status.block_bytes }
+    };
+    let files = match input.system.status(path) {
+        Ok(status) if status.kind == Kind::File => return Ok(vec![found(path.clone(), &status)]),
+        Ok(status) if status.kind == Kind::Folder => {
+            let files = walk(input, path, None, false)?;
             if files.is_empty() {
                 return Err(invalid(format!(
                     "the folder `{}` has no file to read (names that begin with `.` or `_` are skipped)",
-                    path.display()
+                    input.show()
                 )));
             }
             files
         }
         Ok(_) => {
-            return Err(invalid(format!("the input `{}` is neither a file nor a folder", path.display())));
+            return Err(invalid(format!("the input `{}` is neither a file nor a folder", input.show())));
         }
-        Err(_) if is_glob(text) => {
-            let matcher = glob(text)
-                .map_err(|error| invalid(format!("`{text}` is not a valid glob: {}", error.kind())))?;
-            let base = glob_base(&path);
+        Err(error) if path.to_str().is_some_and(is_glob) && !is_unavailable(&error) => {
+            let text = path.to_str().unwrap_or_default();
+            let matcher = glob(text).map_err(|error| {
+                invalid(format!("`{}` is not a valid glob: {}", input.show(), error.kind()))
+            })?;
+            let base = glob_base(path);
             // A pattern that names hidden files wants them.
             let hidden = path
                 .strip_prefix(base)
-                .unwrap_or(&path)
+                .unwrap_or(path)
                 .iter()
                 .any(|part| part.len() > 1 && part != ".." && is_hidden(part.as_bytes()));
-            let files = walk(base, Some(&matcher), hidden)?;
+            let files = walk(input, base, Some(&matcher), hidden)?;
             if files.is_empty() {
-                return Err(invalid(format!("no file matches `{text}`{}", seen_from(&path))));
+                return Err(invalid(format!("no file matches `{}`{}", input.show(), seen_from(path))));
             }
             files
         }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(invalid(format!(
-                "the input `{}` does not exist{}",
-                path.display(),
-                seen_from(&path)
-            )));
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(invalid(format!("the input `{}` does not exist{}", input.show(), seen_from(path))));
         }
-        Err(error) => return Err(invalid(format!("the input `{}` cannot be read: {error}", path.display()))),
+        Err(error) => {
+            let message = format!("the input `{}` cannot be read: {error}", input.show());
+            return Err(input.unusable(message, &error));
+        }
     };
-    files.sort();
+    let mut files: Vec<Found> = files.into_iter().map(|(path, status)| found(path, &status)).collect();
+    files.sort_by(|one, other| one.address.cmp(&other.address));
     Ok(files)
 }
 
@@ -155,75 +174,78 @@ fn glob_base(pattern: &Path) -> &Path {
 }
 
 /// All files below a folder that match, or lie in a folder that matches.
-fn walk(base: &Path, matcher: Option<&GlobMatcher>, hidden: bool) -> Result<Vec<(PathBuf, u64)>, Failure> {
-    if matcher.is_some() && !base.is_dir() {
-        return Ok(Vec::new());
-    }
+fn walk(
+    input: &Place,
+    base: &Path,
+    matcher: Option<&GlobMatcher>,
+    hidden: bool,
+) -> Result<Vec<(PathBuf, Status)>, Failure> {
+    let listed = match input.system.status(base) {
+        Ok(status) if status.kind != Kind::Folder => return Ok(Vec::new()),
+        Ok(_) => input.system.walk(base, &|name| hidden || !is_hidden(name.as_bytes())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => Err(error),
+    };
+    let listed = listed.map_err(|error| {
+        let base = Place { path: base.to_path_buf(), ..input.clone() };
+        base.unusable(format!("the input below `{}` cannot be listed: {error}", base.show()), &error)
+    })?;
     let mut files = Vec::new();
-    let entries = WalkDir::new(base)
-        .follow_links(true)
-        .into_iter()
-        .filter_entry(|entry| entry.depth() == 0 || hidden || !is_hidden(entry.file_name().as_bytes()));
-    for entry in entries {
-        let entry = match entry {
-            Ok(entry) => entry,
-            Err(error) if is_harmless(&error) => {
-                tracing::warn!(%error, "skipped while looking for input");
-                continue;
-            }
-            Err(error) => {
-                return Err(invalid(format!(
-                    "the input below `{}` cannot be listed: {error}",
-                    base.display()
-                )));
-            }
-        };
-        if !entry.file_type().is_file() {
-            continue;
-        }
+    for (file, status) in listed {
+        let depth = file.strip_prefix(base).unwrap_or(&file).components().count().max(1);
         // A pattern without a folder matches `name`, the walk says `./name`.
-        let path = entry.path().strip_prefix("./").unwrap_or(entry.path());
-        let depth = entry.depth().max(1);
+        let path = file.strip_prefix("./").unwrap_or(&file);
         let matches = |matcher: &GlobMatcher| {
             path.ancestors().take(depth).any(|part| matcher.is_match(part))
-                || entry.path().ancestors().take(depth).any(|part| matcher.is_match(part))
+                || file.ancestors().take(depth).any(|part| matcher.is_match(part))
         };
         if matcher.is_none_or(matches) {
-            let metadata = entry.metadata().map_err(|error| {
-                invalid(format!("the input `{}` cannot be read: {error}", path.display()))
-            })?;
-            files.push((path.to_path_buf(), metadata.len()));
+            files.push((path.to_path_buf(), status));
         }
     }
     Ok(files)
 }
 
-/// A link that leads nowhere or in a circle is no input.
-fn is_harmless(error: &walkdir::Error) -> bool {
-    error.loop_ancestor().is_some()
-        || (error.depth() > 0
-            && error.io_error().is_some_and(|error| error.kind() == std::io::ErrorKind::NotFound))
+/// How long the pieces of a file should be: those of a file in blocks lie in
+/// one block each, or are some whole blocks.
+fn step(size: u64, block_bytes: u64) -> u64 {
+    match block_bytes {
+        0 => size,
+        block if block <= size => size / block * block,
+        block => block.div_ceil(block.div_ceil(size)),
+    }
 }
 
-fn cut(files: &[(PathBuf, u64)], parallelism: u32) -> Vec<Split> {
-    let total: u64 = files.iter().map(|(_, size)| size + FILE_COST).sum();
+/// Where the piece ends that begins at `start`.
+fn piece_end(start: u64, length: u64, size: u64, block_bytes: u64) -> u64 {
+    let left = length - start;
+    // A rest that is little more than a split is not cut once more.
+    let ends_block = block_bytes == 0 || start / block_bytes == (length - 1) / block_bytes;
+    if left <= size + size / 8 && (ends_block || block_bytes <= size) {
+        return length;
+    }
+    let end = start + step(size, block_bytes);
+    let end = if block_bytes > size { end.min((start / block_bytes + 1) * block_bytes) } else { end };
+    end.min(length)
+}
+
+fn cut(files: &[Found], parallelism: u32) -> Vec<Split> {
+    let total: u64 = files.iter().map(|file| file.length + FILE_COST).sum();
     let wanted = total / (u64::from(parallelism.max(1)) * SPLITS_PER_SUBTASK);
     let size = wanted.clamp(MIN_SPLIT, MAX_SPLIT);
     let mut splits = Vec::new();
     let mut pieces = Vec::new();
     let mut filled = 0;
-    for (path, length) in files {
+    for file in files {
         let mut start = 0;
-        while start < *length {
-            // A rest that is little more than a split is not cut once more.
-            let left = length - start;
-            let end = if left <= size + size / 8 { *length } else { start + size };
+        while start < file.length {
+            let end = piece_end(start, file.length, size, file.block_bytes);
             let cost = end - start + FILE_COST;
             if !pieces.is_empty() && (filled + cost > size + size / 8 || pieces.len() == MAX_PIECES) {
                 splits.push(Split { pieces: std::mem::take(&mut pieces) });
                 filled = 0;
             }
-            pieces.push(Piece::new(path, start, end));
+            pieces.push(Piece::new(&file.address, start, end));
             filled += cost;
             start = end;
         }
@@ -238,9 +260,13 @@ fn cut(files: &[(PathBuf, u64)], parallelism: u32) -> Vec<Split> {
 mod tests {
     use super::*;
 
+    fn found(name: &str, length: u64, block_bytes: u64) -> Found {
+        Found { address: PathBuf::from(name), length, block_bytes }
+    }
+
     #[test]
     fn many_small_files_share_a_split() {
-        let files: Vec<_> = (0..30_000).map(|n| (PathBuf::from(format!("f{n:05}")), 9_000)).collect();
+        let files: Vec<_> = (0..30_000).map(|n| found(&format!("f{n:05}"), 9_000, 0)).collect();
         let splits = cut(&files, 2);
         assert!((8..=14).contains(&splits.len()), "{} splits", splits.len());
         assert_eq!(splits.iter().map(|split| split.pieces.len()).sum::<usize>(), 30_000);
@@ -249,14 +275,27 @@ mod tests {
     #[test]
     fn pieces_cover_a_large_file_without_gap_or_overlap() {
         for length in [0, 1, MIN_SPLIT, MIN_SPLIT + 1, 10 * MIN_SPLIT + 12345, 1 << 30] {
-            let splits = cut(&[(PathBuf::from("f"), length)], 3);
-            let mut at = 0;
-            for piece in splits.iter().flat_map(|split| &split.pieces) {
-                assert_eq!(piece.start, at);
-                at = piece.end;
+            for block_bytes in [0, 1 << 20, 3 << 20, 128 << 20, (128 << 20) + 1] {
+                let splits = cut(&[found("f", length, block_bytes)], 3);
+                let mut at = 0;
+                for piece in splits.iter().flat_map(|split| &split.pieces) {
+                    assert_eq!(piece.start, at);
+                    at = piece.end;
+                    assert!(piece.end - piece.start <= MAX_SPLIT * 9 / 8);
+                }
+                assert_eq!(at, length);
             }
-            assert_eq!(at, length);
-            assert!(splits.iter().flat_map(|s| &s.pieces).all(|p| p.end - p.start <= MAX_SPLIT * 9 / 8));
+        }
+    }
+
+    #[test]
+    fn a_piece_lies_in_one_block_where_blocks_are_large() {
+        let block = 128 << 20;
+        let splits = cut(&[found("f", 5 * block + 7, block)], 2);
+        let pieces: Vec<_> = splits.iter().flat_map(|split| &split.pieces).collect();
+        assert_eq!(pieces.len(), 11);
+        for piece in pieces {
+            assert_eq!(piece.start / block, (piece.end - 1) / block, "{piece:?}");
         }
     }
 

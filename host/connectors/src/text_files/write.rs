@@ -1,18 +1,15 @@
 //! Writes the lines of one subtask's attempt into the job's temporary folder,
 //! off the worker threads: one buffer is filled while the other is written.
 
-use super::path_of;
-use super::publish::{open_folder, temporary_file, temporary_folder};
+use super::Place;
+use super::publish::{temporary_file, temporary_folder};
 use crate::committable::Content;
-use crate::{batch_lines, io_failed, panicked};
-use cap_std::fs::{Dir, OpenOptions};
+use crate::{batch_lines, panicked};
+use heddle_filesystem::{CreateOptions, FileSystems, Kind, Writer};
 use heddle_model::failure::Failure;
 use heddle_model::id::ExecutionAttemptId;
 use heddle_model::plan::{ConnectorSpec, TransformationId};
-use std::fs::File;
-use std::io::{self, Write};
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::io;
 use tokio::task::JoinHandle;
 
 /// Written at once: large enough that the hand-over to another thread does
@@ -20,16 +17,14 @@ use tokio::task::JoinHandle;
 const BUFFER_SIZE: usize = 512 << 10;
 
 /// A buffer that was written, to be filled again.
-type Written = io::Result<(Option<File>, Vec<u8>)>;
+type Written = io::Result<(Option<Box<dyn Writer>>, Vec<u8>)>;
 
 pub(crate) struct TextFileWriter {
-    folder: Arc<Dir>,
+    place: Place,
     name: String,
-    /// For messages.
-    path: PathBuf,
     buffer: Vec<u8>,
     /// Made by the first write: a subtask without a record leaves no file.
-    file: Option<File>,
+    file: Option<Box<dyn Writer>>,
     writing: Option<JoinHandle<Written>>,
     bytes: u64,
 }
@@ -39,29 +34,25 @@ impl TextFileWriter {
         spec: &ConnectorSpec,
         sink: TransformationId,
         attempt: ExecutionAttemptId,
+        files: &FileSystems,
     ) -> Result<Self, Failure> {
-        let target = path_of(spec);
+        let target = Place::of(spec, files)?;
         let name = temporary_file(sink, attempt);
-        let path = target.join(temporary_folder(attempt.job_id)).join(&name);
-        let opened = tokio::task::spawn_blocking(move || {
-            open_folder(&target)?.open_dir(temporary_folder(attempt.job_id))
+        let folder = target.join(&temporary_folder(attempt.job_id));
+        let place = folder.join(&name);
+        let looked = tokio::task::spawn_blocking(move || match folder.system.status(&folder.path) {
+            Ok(status) if status.kind != Kind::Folder => Err(io::ErrorKind::NotADirectory.into()),
+            looked => looked,
         });
-        let folder = opened.await.map_err(panicked)?.map_err(|error| {
-            io_failed(format!(
+        looked.await.map_err(panicked)?.map_err(|error| {
+            let message = format!(
                 "the output folder of `{}` cannot be opened on this worker: {error}; \
                  all workers and the job master must see the same file system",
-                path.display()
-            ))
+                place.show()
+            );
+            place.failed(message, &error)
         })?;
-        Ok(Self {
-            folder: Arc::new(folder),
-            name,
-            path,
-            buffer: Vec::new(),
-            file: None,
-            writing: None,
-            bytes: 0,
-        })
+        Ok(Self { place, name, buffer: Vec::new(), file: None, writing: None, bytes: 0 })
     }
 
     pub(crate) async fn write(&mut self, batch: &[u8]) -> Result<(), Failure> {
@@ -80,8 +71,8 @@ impl TextFileWriter {
         let emptied = self.written().await?;
         let buffer = std::mem::replace(&mut self.buffer, emptied);
         self.bytes += buffer.len() as u64;
-        let (folder, name, file) = (self.folder.clone(), self.name.clone(), self.file.take());
-        self.writing = Some(tokio::task::spawn_blocking(move || write_all(&folder, &name, file, buffer)));
+        let (place, file) = (self.place.clone(), self.file.take());
+        self.writing = Some(tokio::task::spawn_blocking(move || write_all(&place, file, buffer)));
         Ok(())
     }
 
@@ -96,7 +87,7 @@ impl TextFileWriter {
     }
 
     fn failed(&self, error: &io::Error) -> Failure {
-        io_failed(format!("the output `{}` cannot be written: {error}", self.path.display()))
+        self.place.failed(format!("the output `{}` cannot be written: {error}", self.place.show()), error)
     }
 
     pub(crate) async fn finish(mut self, subtask: u32) -> Result<Content, Failure> {
@@ -105,7 +96,7 @@ impl TextFileWriter {
         }
         self.written().await?;
         let Some(file) = self.file.take() else { return Ok(Content::Nothing) };
-        let synced = tokio::task::spawn_blocking(move || file.sync_all()).await.map_err(panicked)?;
+        let synced = tokio::task::spawn_blocking(move || file.finish()).await.map_err(panicked)?;
         synced.map_err(|error| self.failed(&error))?;
         Ok(Content::TextFile { subtask, file: self.name, bytes: self.bytes })
     }
@@ -113,18 +104,15 @@ impl TextFileWriter {
     /// Best effort: what stays is removed when the sink is discarded.
     pub(crate) async fn abort(mut self) {
         let _ = self.written().await;
-        let _ = tokio::task::spawn_blocking(move || self.folder.remove_file(&self.name)).await;
+        let place = self.place;
+        let _ = tokio::task::spawn_blocking(move || place.system.remove_file(&place.path)).await;
     }
 }
 
-fn write_all(folder: &Dir, name: &str, file: Option<File>, mut buffer: Vec<u8>) -> Written {
+fn write_all(place: &Place, file: Option<Box<dyn Writer>>, mut buffer: Vec<u8>) -> Written {
     let mut file = match file {
         Some(file) => file,
-        None => {
-            let mut options = OpenOptions::new();
-            options.write(true).create(true).truncate(true);
-            folder.open_with(name, &options)?.into_std()
-        }
+        None => place.system.create(&place.path, &CreateOptions::default())?,
     };
     file.write_all(&buffer)?;
     buffer.clear();

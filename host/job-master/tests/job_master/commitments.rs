@@ -7,6 +7,7 @@ use crate::fakes::{
 use crate::jobs::{JOB, JobBuilder};
 use bytes::Bytes;
 use heddle_connectors::{Console, SinkWriter, prepare_sink, publish_sink};
+use heddle_filesystem::FileSystems;
 use heddle_job_master::{Options, Service};
 use heddle_model::failure::ErrorCode;
 use heddle_model::id::{ExecutionAttemptId, ResourceManagerId, VertexId};
@@ -23,6 +24,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
+
+fn local() -> FileSystems {
+    FileSystems::new(Default::default())
+}
 
 fn two_by_two() -> JobBuilder {
     JobBuilder::new().source(2).sink(2).edge(0, 1, Distribution::AllToAll)
@@ -118,7 +123,7 @@ fn batch(line: &str) -> Bytes {
 
 async fn written(sink: &ConnectorSpec, subtask: u32, line: &str) -> Committable {
     let attempt = ExecutionAttemptId { job_id: JOB, vertex_id: VertexId(2), subtask, attempt: 0 };
-    let mut writer = SinkWriter::open(sink, 1, 2, attempt, Arc::new(Silent)).await.unwrap();
+    let mut writer = SinkWriter::open(sink, 1, 2, attempt, Arc::new(Silent), &local()).await.unwrap();
     writer.write(&batch(line)).await.unwrap();
     writer.finish().await.unwrap()
 }
@@ -141,14 +146,14 @@ async fn files_are_published_whole_wherever_the_former_master_was_killed() {
                 fs::rename(hidden, out.join(format!("part-0000{subtask}-1"))).unwrap();
             }
         }),
-        ("published", |_, sink, committables| drop(publish_sink(sink, JOB, committables).unwrap())),
+        ("published", |_, sink, committables| drop(publish_sink(sink, JOB, committables, &local()).unwrap())),
     ];
     for (point, done) in points {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("out");
         let options = vec![("path".to_owned(), path.to_str().unwrap().to_owned())];
         let sink = ConnectorSpec { name: "text-files".into(), options };
-        prepare_sink(&sink, JOB).unwrap();
+        prepare_sink(&sink, JOB, &local()).unwrap();
         let committables = vec![written(&sink, 0, "a").await, written(&sink, 1, "b").await];
         done(&path, &sink, &committables);
 
@@ -162,7 +167,7 @@ async fn files_are_published_whole_wherever_the_former_master_was_killed() {
         let job = JobBuilder::new().source(1).vertex(2, OperatorKind::ConnectorSink(sink)).build();
         let resource_manager = (Address("embedded:rm".into()), ResourceManagerId::from_bits(1));
         let options = Options::new((*job).clone(), TOKEN, job_master_address(), resource_manager, PROFILE);
-        let (service, handle) = Service::new(options, Arc::new(EmbeddedRpcService::new()));
+        let (service, handle) = Service::new(options, Arc::new(EmbeddedRpcService::new()), local());
         let service = service.with_commitments(Arc::new(Keeper::default()), Some(kept));
         let result =
             tokio::time::timeout(Duration::from_secs(60), service.run(CancellationToken::new())).await;

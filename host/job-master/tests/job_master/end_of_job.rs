@@ -3,6 +3,7 @@
 
 use crate::fakes::{Behaviour, Cluster, FakeOutputs, TOKEN, job_master_address};
 use crate::jobs::{JOB, JobBuilder};
+use heddle_filesystem::FileSystems;
 use heddle_job_master::{Options, Service};
 use heddle_model::failure::ErrorCode;
 use heddle_model::id::{JobMasterId, ResourceManagerId};
@@ -174,7 +175,7 @@ async fn the_connectors_of_the_host_are_asked() {
     let resource_manager = (Address("embedded:rm".into()), ResourceManagerId::from_bits(1));
     let options =
         Options::new((*job).clone(), TOKEN, job_master_address(), resource_manager, crate::fakes::PROFILE);
-    let (service, _handle) = Service::new(options, rpc);
+    let (service, _handle) = Service::new(options, rpc, FileSystems::new(Default::default()));
     let result = tokio::time::timeout(Duration::from_secs(60), service.run(CancellationToken::new())).await;
     let failure = result.expect("the job ends").failure.expect("the job failed");
     assert_eq!(failure.code, ErrorCode::ConnectorInvalid);

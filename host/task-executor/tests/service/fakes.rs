@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use heddle_blob::{BlobCache, BlobServer, CacheOptions, ServerOptions};
 use heddle_connectors::Console;
 use heddle_exchange::{PartitionManager, ResultPartition};
+use heddle_filesystem::FileSystems;
 use heddle_model::element::ElementType;
 use heddle_model::failure::Failure;
 use heddle_model::id::{
@@ -361,6 +362,7 @@ impl Process {
             blobs: Arc::new(BlobCache::open(cache, Arc::new(blobs)).expect("a cache")),
             jobs: JobUsers::default(),
             console: Arc::new(Nowhere),
+            files: FileSystems::new(Default::default()),
         };
         let process = Self {
             shared,

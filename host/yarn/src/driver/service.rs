@@ -76,7 +76,7 @@ impl Options {
     pub fn new(configuration: &Configuration, token: Token, host: &str, port: u16) -> Result<Self, Error> {
         let expiry = Duration::from_secs(600);
         Ok(Self {
-            servers: configuration.resource_managers(configuration::Service::Masters)?,
+            servers: configuration::resource_managers(configuration, configuration::Service::Masters)?,
             token,
             calls: rpc::Options::default(),
             intervals: Intervals::default(),

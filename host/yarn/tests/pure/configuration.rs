@@ -1,7 +1,7 @@
 //! Hadoop's files, as its users write them.
 
 use expect_test::{Expect, expect};
-use heddle_yarn::configuration::{Configuration, Environment, Service};
+use heddle_yarn::configuration::{self, Configuration, Environment, Service};
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -28,11 +28,11 @@ fn environment(pairs: &[(&str, &Path)]) -> Environment {
 
 fn load(yarn_site: &str) -> Configuration {
     let folder = files(&[("yarn-site.xml", yarn_site)]);
-    Configuration::load(&environment(&[("HADOOP_CONF_DIR", folder.path())])).unwrap()
+    configuration::load(&environment(&[("HADOOP_CONF_DIR", folder.path())])).unwrap()
 }
 
 fn check_error(folder: &TempDir, expected: Expect) {
-    let error = Configuration::load(&environment(&[("HADOOP_CONF_DIR", folder.path())])).unwrap_err();
+    let error = configuration::load(&environment(&[("HADOOP_CONF_DIR", folder.path())])).unwrap_err();
     expected.assert_eq(&error.to_string().replace(&folder.path().display().to_string(), "CONF"));
 }
 
@@ -44,7 +44,7 @@ fn each_file_comes_from_the_first_folder_that_has_it() {
         ("yarn-site.xml", &property("yarn.resourcemanager.hostname", "rm")),
     ]);
     let environment = environment(&[("HADOOP_CONF_DIR", hadoop.path()), ("YARN_CONF_DIR", yarn.path())]);
-    let configuration = Configuration::load(&environment).unwrap();
+    let configuration = configuration::load(&environment).unwrap();
     assert_eq!(configuration.get("fs.defaultFS").as_deref(), Some("hdfs://a"));
     // By its old name too.
     assert_eq!(configuration.get("fs.default.name").as_deref(), Some("hdfs://a"));
@@ -54,7 +54,7 @@ fn each_file_comes_from_the_first_folder_that_has_it() {
 
 #[test]
 fn where_nothing_is_the_error_says_what_was_looked_for_and_where() {
-    let error = Configuration::load(&Environment::new()).unwrap_err();
+    let error = configuration::load(&Environment::new()).unwrap_err();
     expect![[r#"no Hadoop configuration: looked for yarn-site.xml in $HADOOP_CONF_DIR (not set), $YARN_CONF_DIR (not set), $HADOOP_HOME (not set); set HADOOP_CONF_DIR to the folder that has it"#]]
         .assert_eq(&error.to_string());
     check_error(
@@ -80,7 +80,7 @@ fn files_are_included_and_have_fallbacks() {
         ("more/a.xml", &format!("{}{}", property("a", "1"), include("b.xml", ""))),
         ("more/b.xml", &property("b", "2")),
     ]);
-    let configuration = Configuration::load(&environment(&[("HADOOP_CONF_DIR", folder.path())])).unwrap();
+    let configuration = configuration::load(&environment(&[("HADOOP_CONF_DIR", folder.path())])).unwrap();
     let values: Vec<_> = ["a", "b", "c"].iter().map(|key| configuration.get(key).unwrap()).collect();
     assert_eq!(values, ["9", "2", "3"]);
 }
@@ -118,7 +118,7 @@ fn final_values_stay() {
     let core = "<property><name>a</name><value>1</value><final>true</final></property>";
     let folder =
         files(&[("core-site.xml", core), ("yarn-site.xml", &(property("a", "2") + &property("b", "${a}")))]);
-    let configuration = Configuration::load(&environment(&[("HADOOP_CONF_DIR", folder.path())])).unwrap();
+    let configuration = configuration::load(&environment(&[("HADOOP_CONF_DIR", folder.path())])).unwrap();
     assert_eq!(configuration.get("a").as_deref(), Some("1"));
     assert_eq!(configuration.get("b").as_deref(), Some("1"));
 }
@@ -143,7 +143,7 @@ fn variables_are_replaced() {
     let mut environment = environment(&[("HADOOP_CONF_DIR", folder.path()), ("WHERE", Path::new("here"))]);
     environment.insert("EMPTY".to_owned(), String::new());
     environment.insert("USER".to_owned(), "bob".to_owned());
-    let configuration = Configuration::load(&environment).unwrap();
+    let configuration = configuration::load(&environment).unwrap();
     let get = |key: &str| configuration.get(key).unwrap();
     assert_eq!(get("address"), "rm:8088");
     assert_eq!(get("none"), "${nobody}");
@@ -186,7 +186,7 @@ fn values_have_types() {
 fn resource_managers_are_found() {
     let servers = |properties: &[(&str, &str)], service| {
         let text: String = properties.iter().map(|(name, value)| property(name, value)).collect();
-        let servers = load(&text).resource_managers(service);
+        let servers = configuration::resource_managers(&load(&text), service);
         servers.map(|servers| servers.iter().map(ToString::to_string).collect::<Vec<_>>())
     };
     let host = ("yarn.resourcemanager.hostname", "rm");

@@ -7,7 +7,7 @@ mod driver;
 mod masters;
 
 use heddle_yarn::applications::{Applications, Submission};
-use heddle_yarn::configuration::{Configuration, Environment, Service};
+use heddle_yarn::configuration::{self, Configuration, Environment, Service};
 use heddle_yarn::id::ApplicationId;
 use heddle_yarn::launch::Launch;
 use heddle_yarn::rpc::{Login, Options};
@@ -32,7 +32,7 @@ pub fn configuration() -> Option<Configuration> {
 }
 
 pub fn applications(configuration: &Configuration) -> Applications {
-    let servers = configuration.resource_managers(Service::Applications).unwrap();
+    let servers = configuration::resource_managers(configuration, Service::Applications).unwrap();
     let login = Login::Simple { user: user::name(&Environment::new()) };
     Applications::new(servers, login, Options::default())
 }

@@ -41,7 +41,7 @@ impl Master {
         applications.submit(script(id, &command)).await.unwrap();
         let file = until("the tokens", async || std::fs::read(folder.path().join("tokens")).ok()).await;
         let token = Credentials::read(&file).unwrap().of_kind(token::AM_RM).unwrap().clone();
-        let servers = configuration.resource_managers(Service::Masters).unwrap();
+        let servers = configuration::resource_managers(configuration, Service::Masters).unwrap();
         let masters = Masters::new(servers, token.clone(), Options::default());
         Self { id, folder, masters, token, response_id: 0, node_tokens: BTreeMap::new() }
     }
@@ -139,7 +139,7 @@ async fn a_token_with_another_password_is_refused() {
     let applications = applications(&configuration);
     let master = Master::start(&configuration, &applications).await;
     let forged = Token::new(master.token.identifier().to_vec(), vec![7; 20], token::AM_RM, "");
-    let servers = configuration.resource_managers(Service::Masters).unwrap();
+    let servers = configuration::resource_managers(&configuration, Service::Masters).unwrap();
     let error = Masters::new(servers, forged, Options::default()).register("h", 1, "").await.unwrap_err();
     assert!(matches!(error, Error::Credentials { .. }), "{error}");
     master.end();

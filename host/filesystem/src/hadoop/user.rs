@@ -1,6 +1,6 @@
 //! The name under which a process speaks to Hadoop.
 
-use crate::configuration::Environment;
+use crate::hadoop::Environment;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
@@ -27,7 +27,7 @@ fn of_id(passwd: &str, id: u32) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::{name, of_id};
-    use crate::configuration::Environment;
+    use crate::hadoop::Environment;
 
     #[test]
     fn the_name_that_is_set_wins() {

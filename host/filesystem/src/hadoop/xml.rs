@@ -1,7 +1,7 @@
 //! The XML of a configuration file: properties, and other files that it
 //! includes. Knows no key.
 
-use crate::configuration::{Error, content};
+use crate::hadoop::{Error, content};
 use roxmltree::{Document, Node};
 use std::path::{Path, PathBuf};
 
