@@ -96,6 +96,8 @@ impl Heddle {
         command
             .env("HEDDLE_CONF_DIR", home.path())
             .env("HEDDLE_LOG_DIR", home.path().join("log"))
+            // A session on YARN that somebody remembers is none of a test's.
+            .env("HEDDLE_CONFIG_YARN_PROPERTIES_FILE_LOCATION", home.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

@@ -251,6 +251,10 @@ pub struct ClusterArguments {
     #[arg(short = 'm', long = "jobmanager", value_name = "HOST:PORT")]
     pub jobmanager: Option<String>,
 
+    /// Where the cluster is: remote (the default), yarn-session
+    #[arg(short, long, value_name = "TARGET")]
+    pub target: Option<String>,
+
     /// Set a configuration key for this command only
     #[arg(short = 'D', value_name = "KEY=VALUE")]
     pub dynamic: Vec<String>,

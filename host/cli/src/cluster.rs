@@ -4,9 +4,9 @@
 use crate::arguments::{ClusterArguments, ConfigurationArguments};
 use crate::screen::Screen;
 use crate::summary::duration;
-use crate::{config_command, logging, yarn_command};
+use crate::{config_command, logging, target, yarn_command};
 use heddle_client::{ClusterClient, Connection};
-use heddle_model::config::value::HighAvailabilityType;
+use heddle_model::config::value::{HighAvailabilityType, Target};
 use heddle_model::config::{Configuration, options as o};
 use heddle_model::failure::{ErrorCode, Failure};
 use heddle_model::id::JobId;
@@ -62,10 +62,22 @@ pub fn options_of(jobmanager: Option<&str>) -> Result<Vec<(&'static str, String,
 /// The configuration of a command that talks to a cluster; logging starts.
 pub fn load(arguments: &ClusterArguments, command: &str) -> Result<Configuration, Failure> {
     let further = options_of(arguments.jobmanager.as_deref())?;
-    let given = ConfigurationArguments { dynamic: arguments.dynamic.clone(), ..Default::default() };
+    let given = ConfigurationArguments {
+        dynamic: arguments.dynamic.clone(),
+        target: arguments.target.clone(),
+        ..Default::default()
+    };
     let mut configuration = config_command::load_with(&given, further)?;
-    if arguments.jobmanager.is_none() && configuration.is_set(&o::YARN_APPLICATION_ID) {
-        configuration = yarn_command::of_session(&configuration)?;
+    if arguments.jobmanager.is_none() {
+        configuration = target::choose(configuration)?;
+        let is_known = configuration.is_set(&o::YARN_APPLICATION_ID);
+        match configuration.get(&o::EXECUTION_TARGET) {
+            Target::YarnSession => configuration = yarn_command::of_session(&configuration)?,
+            Target::YarnApplication | Target::YarnPerJob if is_known => {
+                configuration = yarn_command::of_session(&configuration)?;
+            }
+            _ => {}
+        }
     }
     logging::start(&configuration, command, arguments.verbose, None)?;
     Ok(configuration)

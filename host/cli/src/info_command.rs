@@ -27,6 +27,7 @@ fn job(arguments: &InfoArguments, id: &str) -> Result<ExitCode, Failure> {
     let dynamic = [&arguments.configuration.dynamic[..], &behind.cluster.dynamic].concat();
     let given = ClusterArguments {
         jobmanager: behind.cluster.jobmanager.or_else(|| arguments.jobmanager.clone()),
+        target: behind.cluster.target.or_else(|| arguments.configuration.target.clone()),
         dynamic,
         verbose: behind.cluster.verbose,
     };

@@ -25,6 +25,7 @@ mod run_command;
 mod screen;
 mod signals;
 mod summary;
+mod target;
 mod utc;
 mod yarn_command;
 

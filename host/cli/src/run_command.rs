@@ -5,7 +5,7 @@ use crate::follow::{Ended, Submitted, finish, follow};
 use crate::guest_lines::GuestLines;
 use crate::screen::{Screen, Style};
 use crate::signals::Signals;
-use crate::{cluster, config_command, later, logging, yarn_command};
+use crate::{cluster, config_command, later, logging, target, yarn_command};
 use heddle_client::{Executor, Job, JobRequest, RunningJob, Sandbox, check_target};
 use heddle_model::config::value::Target;
 use heddle_model::config::{Configuration, Origin, options as o};
@@ -47,7 +47,7 @@ fn configuration_of(arguments: &RunArguments) -> Result<Configuration, Failure> 
     if arguments.jobmanager.is_some() && arguments.configuration.target.is_none() {
         further.push((o::EXECUTION_TARGET.key(), Target::Remote.word().to_owned(), "-m"));
     }
-    let configuration = config_command::load_with(&arguments.configuration, further)?;
+    let configuration = target::choose(config_command::load_with(&arguments.configuration, further)?)?;
     if arguments.from_savepoint.is_some() {
         return Err(later::option("-s", "savepoints"));
     }

@@ -7,7 +7,7 @@ use crate::screen::{Screen, Style};
 use crate::signals::Signals;
 use crate::{cluster, config_command, logging};
 use heddle_client::JobRequest;
-use heddle_client::yarn::{Kind, Notices, YarnClient, YarnCluster};
+use heddle_client::yarn::{Kind, Notices, Remembered, YarnClient, YarnCluster};
 use heddle_model::config::{Configuration, options as o};
 use heddle_model::failure::{ErrorCode, Failure};
 use std::ffi::OsString;
@@ -83,19 +83,37 @@ pub fn session(arguments: &YarnSessionArguments) -> Result<ExitCode, Failure> {
         let remote = cluster.configuration(&report)?;
         // The reader may have gone away.
         let _ = writeln!(std::io::stdout(), "{}", cluster.id());
+        let remembered = Remembered::of(&configuration);
+        let id = cluster.id();
+        let mut which = String::new();
+        if is_own && let Err(error) = remembered.write(id) {
+            screen.note(&format!(
+                "the session cannot be remembered in {}: {error}",
+                remembered.file().display()
+            ));
+            which = format!(" -D{}={id}", o::YARN_APPLICATION_ID.key());
+        }
         screen.note(&format!(
-            "The JobManager answers at {}:{}\n  to run a job:  heddle run -t yarn-session -D{}={id} JOB.wasm\n  \
+            "The JobManager answers at {}:{}\n  to run a job:  heddle run -t yarn-session{which} JOB.wasm\n  \
              to end it:     heddle yarn-session -id {id}, then `stop`",
             remote.get(&o::JOB_MANAGER_RPC_ADDRESS),
             remote.get(&o::JOB_MANAGER_RPC_PORT),
-            o::YARN_APPLICATION_ID.key(),
-            id = cluster.id(),
         ));
         if arguments.detached {
             return Ok(ExitCode::SUCCESS);
         }
-        attached(&cluster, &remote, &screen, &mut signals, is_own).await
+        let ended = attached(&cluster, &remote, &screen, &mut signals, is_own).await;
+        if matches!(ended, Ok(Ended::Yes(_))) {
+            remembered.forget(id);
+        }
+        ended.map(|(Ended::Yes(code) | Ended::No(code))| code)
     })
+}
+
+/// Whether a session has ended, and what the command exits with.
+enum Ended {
+    Yes(ExitCode),
+    No(ExitCode),
 }
 
 /// Until the session ends. `stop` ends it; so does a signal, if this command
@@ -106,7 +124,7 @@ async fn attached(
     screen: &Arc<Screen>,
     signals: &mut Signals,
     is_own: bool,
-) -> Result<ExitCode, Failure> {
+) -> Result<Ended, Failure> {
     screen.note("Type `stop` to end the session.");
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     let mut is_open = true;
@@ -115,20 +133,21 @@ async fn attached(
             report = cluster.wait_until_ended() => {
                 let report = report?;
                 screen.note(&format!("{} has ended: {}", report.id, report.state.as_str_name()));
-                return Ok(ExitCode::SUCCESS);
+                return Ok(Ended::Yes(ExitCode::SUCCESS));
             }
             line = lines.next_line(), if is_open => match line {
                 Ok(Some(line)) if ["stop", "quit"].contains(&line.trim()) => {
-                    return stop(cluster, remote, screen).await;
+                    return stop(cluster, remote, screen).await.map(Ended::Yes);
                 }
                 Ok(Some(_)) => {}
                 Ok(None) | Err(_) => is_open = false,
             },
             code = signals.next() => {
-                if is_own {
-                    cluster.kill("its user interrupted the command that started it").await?;
+                if !is_own {
+                    return Ok(Ended::No(ExitCode::from(code)));
                 }
-                return Ok(ExitCode::from(code));
+                cluster.kill("its user interrupted the command that started it").await?;
+                return Ok(Ended::Yes(ExitCode::from(code)));
             }
         }
     }
@@ -165,7 +184,11 @@ async fn deploy(
     screen: &Screen,
     signals: &mut Signals,
 ) -> Result<Option<(YarnCluster, heddle_client::yarn::Report)>, Failure> {
-    let cluster = client.deploy(kind, &Told(screen)).await?;
+    let stop = async {
+        signals.next().await;
+        screen.note("taking back the submission");
+    };
+    let Some(cluster) = client.deploy(kind, &Told(screen), stop).await? else { return Ok(None) };
     screen.note(&format!("Submitted {}; waiting until it runs", cluster.id()));
     let notices = Told(screen);
     tokio::select! {

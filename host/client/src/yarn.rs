@@ -4,11 +4,14 @@
 
 mod deployment;
 mod master;
+mod remembered;
+mod shipped;
 
 pub use deployment::{Kind, YarnClient, YarnCluster};
 pub use heddle_yarn::deploy::Notices;
 pub use heddle_yarn::types::ApplicationReport as Report;
 pub use master::{ApplicationMaster, Environment};
+pub use remembered::Remembered;
 
 use heddle_model::failure::{ErrorCode, Failure};
 use heddle_yarn::{configuration, deploy, driver, files, rpc};
@@ -42,6 +45,7 @@ fn deployment(error: &deploy::Error) -> Failure {
         deploy::Error::Call(error) => call(error),
         deploy::Error::Files(error) => staging(error),
         deploy::Error::TooLarge { .. } => Failure::new(ErrorCode::YarnApplication, error.to_string()),
+        deploy::Error::Interrupted => Failure::new(ErrorCode::YarnApplication, error.to_string()),
         deploy::Error::Ended { id, state, diagnostics } => {
             let first = diagnostics.lines().find(|line| !line.trim().is_empty()).unwrap_or("no diagnostics");
             let message = format!("{id} is {state} before it ran: {}", first.trim());

@@ -66,7 +66,7 @@ fn yarn(dist: &Path) -> anyhow::Result<()> {
             let mut tests = release("test", &["heddle-filesystem".to_owned()]);
             check(tests.args(["--test", "hdfs"]).env("HEDDLE_TEST_YARN", servers.conf()))?;
             let mut tests = release("test", &["heddle-tests".to_owned()]);
-            tests.args(["--test", "yarn", "--test", "yarn_files"]);
+            tests.args(["--test", "yarn", "--test", "yarn_files", "--test", "yarn_client"]);
             check(tests.env("HEDDLE_DIST", dist).env("HEDDLE_TEST_YARN", servers.conf()))?;
         }
         servers.stop()?;

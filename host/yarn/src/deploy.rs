@@ -6,12 +6,13 @@ use crate::applications::{Applications, NewApplication, Submission};
 use crate::configuration::Configuration;
 use crate::files::{self, Files};
 use crate::id::ApplicationId;
-use crate::launch::{Launch, LocalResource};
+use crate::launch::{Launch, LocalResource, Visibility};
 use crate::rpc;
 use crate::staged;
 use crate::types::{self, ApplicationReport, ApplicationState, NodeState, Resource};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
@@ -33,6 +34,8 @@ pub enum Error {
     TooLarge { what: &'static str, wanted: Resource, maximum: Resource, option: &'static str },
     #[error("{id} is {state} before it ran: {diagnostics}")]
     Ended { id: ApplicationId, state: String, diagnostics: String },
+    #[error("the submission was interrupted")]
+    Interrupted,
 }
 
 /// What becomes an application.
@@ -50,6 +53,11 @@ pub struct Deployment {
     pub worker: Resource,
     /// Files by their names in the container's folder.
     pub files: BTreeMap<String, PathBuf>,
+    /// Files of the user, by their names there.
+    pub shipped: BTreeMap<String, Shipped>,
+    /// Addresses of folders whose files go into each container and need not be
+    /// uploaded.
+    pub provided: Vec<String>,
     /// Files that are made once the id is known, as the one above.
     pub make: MakeFiles,
     pub environment: BTreeMap<String, String>,
@@ -57,6 +65,15 @@ pub struct Deployment {
     pub replication: Option<u32>,
     /// Where files are staged; without it the user's home.
     pub staging: Option<String>,
+}
+
+/// A file that a user wants in each container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shipped {
+    /// Of this machine, or an address that nodes see.
+    pub file: PathBuf,
+    /// Whether it is unpacked into a folder of its name.
+    pub is_archive: bool,
 }
 
 pub type MakeFiles = Box<dyn Fn(ApplicationId) -> BTreeMap<String, Vec<u8>> + Send>;
@@ -76,25 +93,44 @@ pub struct Deployed {
 }
 
 impl Deployment {
-    /// Until YARN has it. If that does not come about, what was staged is
-    /// deleted and the application is killed.
+    /// Until YARN has it. If that does not come about, or `stop` comes first,
+    /// what was staged is deleted and the application is killed.
     pub async fn submit(
         self,
         configuration: &Configuration,
         applications: &Applications,
         user: &str,
         notices: &dyn Notices,
+        stop: impl Future<Output = ()>,
     ) -> Result<Deployed, Error> {
-        self.look(applications, notices).await?;
-        let new = applications.new_application().await?;
-        self.fits(&new)?;
+        let mut stop = pin!(stop);
+        let looked = async {
+            self.look(applications, notices).await?;
+            let new = applications.new_application().await?;
+            self.fits(&new).map(|()| new)
+        };
+        let new = tokio::select! {
+            new = looked => new?,
+            () = &mut stop => return Err(Error::Interrupted),
+        };
         let id = new.id;
         let files = Files::open(configuration, user, self.staging.as_deref())?;
         let files = files.below(STAGING).below(&id.to_string());
         info!(application = %id, folder = files.url(), "1/9 the file system for staging");
-        match self.stage_and_submit(id, &files, applications).await {
+        let submitted = tokio::select! {
+            submitted = self.stage_and_submit(id, &files, applications, notices) => submitted,
+            () = stop => Err(Error::Interrupted),
+        };
+        match submitted {
             Ok(()) => Ok(Deployed { id, files }),
             Err(error) => {
+                // YARN may have it although it has not said so.
+                match applications.kill(id, "its submission did not come about").await {
+                    Err(unknown) if !unknown.is_remote("ApplicationNotFoundException") => {
+                        warn!(error = %unknown, application = %id, "the application may be left");
+                    }
+                    _ => {}
+                }
                 if let Err(left) = files.delete().await {
                     warn!(error = %left, "what was staged is left behind");
                 }
@@ -142,16 +178,50 @@ impl Deployment {
         id: ApplicationId,
         files: &Files,
         applications: &Applications,
+        notices: &dyn Notices,
     ) -> Result<(), Error> {
-        info!(files = ?self.files.keys().collect::<Vec<_>>(), "2/9 the files to ship");
+        let mut staged = self.provided(files).await?;
+        let provided: Vec<String> = staged.keys().cloned().collect();
+        let names: Vec<&String> = self.files.keys().chain(self.shipped.keys()).collect();
+        info!(files = ?names, ?provided, "2/9 the files to ship");
         files.create().await?;
         info!(folder = files.url(), "3/9 the folder of the application, for its owner only");
-        let mut staged: BTreeMap<String, LocalResource> = BTreeMap::new();
         let mut bytes = 0;
         for (name, file) in &self.files {
+            if let Some(provided) = staged.get(name) {
+                let length = std::fs::metadata(file).map(|metadata| metadata.len()).ok();
+                if length == Some(provided.bytes) {
+                    continue;
+                }
+                notices.note(&format!(
+                    "`{name}` in yarn.provided.lib.dirs has {} bytes and {} has {}: it is another build and is not used",
+                    provided.bytes,
+                    file.display(),
+                    length.unwrap_or(0)
+                ));
+            }
             let resource = files.upload(&flat(name), file, self.replication).await?;
             bytes += resource.bytes;
             staged.insert(name.clone(), resource);
+        }
+        for (number, (name, shipped)) in self.shipped.iter().enumerate() {
+            let mut resource = match shipped.file.to_str().filter(|address| address.starts_with("hdfs://")) {
+                Some(address) => {
+                    let found = files.provided(address).await?.into_values().next();
+                    found.map(|found| LocalResource { visibility: Visibility::Application, ..found })
+                }
+                None => {
+                    // Two names may be the same without their slashes.
+                    let name = format!("ship-{number}-{}", flat(name));
+                    let uploaded = files.upload(&name, &shipped.file, self.replication).await?;
+                    bytes += uploaded.bytes;
+                    Some(uploaded)
+                }
+            };
+            if let Some(resource) = &mut resource {
+                resource.is_archive = shipped.is_archive;
+            }
+            staged.extend(resource.map(|resource| (name.clone(), resource)));
         }
         info!(bytes, "4/9 uploaded the files");
         for (name, content) in (self.make)(id) {
@@ -195,6 +265,17 @@ impl Deployment {
         applications.submit(submission).await?;
         info!(application = %id, "9/9 submitted");
         Ok(())
+    }
+}
+
+impl Deployment {
+    /// What need not be uploaded, by names in the container.
+    async fn provided(&self, files: &Files) -> Result<BTreeMap<String, LocalResource>, Error> {
+        let mut found = BTreeMap::new();
+        for folder in &self.provided {
+            found.extend(files.provided(folder).await?);
+        }
+        Ok(found)
     }
 }
 
@@ -244,9 +325,10 @@ impl Deployed {
                 }
                 _ if !is_told && began.elapsed() >= NOTICE => {
                     is_told = true;
-                    notices.note(
-                        "the application has waited for a minute; check that YARN has the resources it asks for",
-                    );
+                    let first = report.diagnostics.lines().next().unwrap_or("it gives no reason");
+                    notices.note(&format!(
+                        "the application has waited for a minute; check that YARN has the resources it asks for ({first})"
+                    ));
                 }
                 _ => {}
             }

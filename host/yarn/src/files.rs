@@ -4,7 +4,8 @@
 use crate::configuration::Configuration;
 use crate::launch::{LocalResource, Url, Visibility};
 use heddle_filesystem::hadoop::Environment;
-use heddle_filesystem::{CreateOptions, FileSystem, FileSystems, Writer};
+use heddle_filesystem::{CreateOptions, FileSystem, FileSystems, Kind, Writer};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -34,6 +35,7 @@ pub enum Error {
 /// A file system and the folder in it that is worked in.
 #[derive(Clone)]
 pub struct Files {
+    systems: FileSystems,
     system: Arc<dyn FileSystem>,
     folder: PathBuf,
 }
@@ -58,7 +60,7 @@ impl Files {
         let resolved = systems.resolve(Path::new(&url));
         let (system, folder) =
             resolved.map_err(|error| Error::Remote { what: "open", path: url, reason: error.to_string() })?;
-        Ok(Self { system, folder })
+        Ok(Self { systems, system, folder })
     }
 
     /// A folder below this one.
@@ -89,7 +91,7 @@ impl Files {
             let mut writer = files.new_file(&path, content.len() as u64, replication)?;
             writer.write_all(&content)?;
             writer.finish()?;
-            files.resource(&path)
+            resource(&*files.system, &path)
         })
         .await
     }
@@ -115,7 +117,7 @@ impl Files {
                 }
             }
             writer.finish()?;
-            files.resource(&path)
+            resource(&*files.system, &path)
         })
         .await
     }
@@ -127,26 +129,31 @@ impl Files {
         self.system.create(path, &CreateOptions { mode: Some(MODE), replication, block_bytes })
     }
 
-    /// As containers are told of a file.
-    fn resource(&self, path: &Path) -> io::Result<LocalResource> {
-        let status = self.system.status(path)?;
-        let path = path.display().to_string();
-        let url = match self.system.root().strip_prefix("hdfs://") {
-            None => Url { scheme: "file".to_owned(), host: String::new(), port: None, path },
-            Some(authority) => {
-                let (host, port) = match authority.rsplit_once(':') {
-                    None => (authority, None),
-                    Some((host, port)) => (host, port.parse().ok()),
-                };
-                Url { scheme: "hdfs".to_owned(), host: host.to_owned(), port, path }
-            }
+    /// A file, or all files of a folder, that nodes see already: by their
+    /// paths below it. They are shared by applications.
+    pub async fn provided(&self, address: &str) -> Result<BTreeMap<String, LocalResource>, Error> {
+        let (systems, own) = (self.systems.clone(), PathBuf::from(address));
+        let work = move || {
+            let (system, folder) = systems.resolve(&own)?;
+            let files = match system.status(&folder)?.kind {
+                Kind::Folder => system.walk(&folder, &|_| true)?,
+                _ => vec![(folder.clone(), system.status(&folder)?)],
+            };
+            let named = files.into_iter().map(|(path, _)| {
+                let below = path.strip_prefix(&folder).ok().filter(|name| !name.as_os_str().is_empty());
+                let name = below.map(Path::as_os_str).or(path.file_name()).unwrap_or_default();
+                let mut resource = resource(&*system, &path)?;
+                resource.visibility =
+                    if is_public(&*system, &path)? { Visibility::Public } else { Visibility::User };
+                Ok((name.to_string_lossy().into_owned(), resource))
+            });
+            named.collect()
         };
-        Ok(LocalResource {
-            url,
-            bytes: status.length,
-            modified_ms: status.modified_ms,
-            is_archive: false,
-            visibility: Visibility::Application,
+        let done = tokio::task::spawn_blocking(work).await;
+        done.map_err(io::Error::other).flatten().map_err(|error| Error::Remote {
+            what: "use",
+            path: address.to_owned(),
+            reason: error.to_string(),
         })
     }
 
@@ -178,4 +185,36 @@ impl Files {
             Error::Remote { what, path, reason: error.to_string() }
         })
     }
+}
+
+/// As containers are told of a file.
+fn resource(system: &dyn FileSystem, path: &Path) -> io::Result<LocalResource> {
+    let status = system.status(path)?;
+    let path = path.display().to_string();
+    let url = match system.root().strip_prefix("hdfs://") {
+        None => Url { scheme: "file".to_owned(), host: String::new(), port: None, path },
+        Some(authority) => {
+            let (host, port) = match authority.rsplit_once(':') {
+                None => (authority, None),
+                Some((host, port)) => (host, port.parse().ok()),
+            };
+            Url { scheme: "hdfs".to_owned(), host: host.to_owned(), port, path }
+        }
+    };
+    Ok(LocalResource {
+        url,
+        bytes: status.length,
+        modified_ms: status.modified_ms,
+        is_archive: false,
+        visibility: Visibility::Application,
+    })
+}
+
+/// Whether everybody may read the file: only then a node shares it among users.
+fn is_public(system: &dyn FileSystem, path: &Path) -> io::Result<bool> {
+    let mut is_public = system.status(path)?.mode & 0o004 != 0;
+    for folder in path.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty()) {
+        is_public = is_public && system.status(folder)?.mode & 0o001 != 0;
+    }
+    Ok(is_public)
 }

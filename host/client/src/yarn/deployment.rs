@@ -2,7 +2,8 @@
 
 use crate::JobRequest;
 use crate::yarn::{
-    CONF_DIR, CONFIGURATION, HADOOP, HADOOP_CONF_DIR, PROGRAM, call, deployment, hadoop, staging,
+    CONF_DIR, CONFIGURATION, HADOOP, HADOOP_CONF_DIR, PROGRAM, Remembered, call, deployment, hadoop, shipped,
+    staging,
 };
 use heddle_model::config::{ConfigOption, Configuration, Origin, options as o};
 use heddle_model::failure::{ErrorCode, Failure};
@@ -65,21 +66,37 @@ impl YarnClient {
     pub async fn attach(self) -> Result<(YarnCluster, ApplicationReport), Failure> {
         let Some(id) = self.configuration.get(&o::YARN_APPLICATION_ID) else {
             let message = format!(
-                "the target is a session on YARN, and `{}` does not say which; `heddle yarn-session` prints it",
-                o::YARN_APPLICATION_ID.key()
+                "the target is a session on YARN, `{}` does not say which, and none is remembered in {}; `heddle \
+                 yarn-session` starts one",
+                o::YARN_APPLICATION_ID.key(),
+                Remembered::of(&self.configuration).file().display()
             );
             return Err(Failure::new(ErrorCode::ConfigurationInvalid, message));
         };
         let id: ApplicationId = id.parse().map_err(|error: heddle_yarn::id::ParseError| {
             Failure::new(ErrorCode::ConfigurationInvalid, error.to_string())
         })?;
-        let report = self.applications.report(id).await.map_err(|error| call(&error))?;
-        if is_terminal(report.state) {
+        let origin = self.configuration.origin(&o::YARN_APPLICATION_ID);
+        let unusable = |what: String| {
             let message = format!(
-                "{id} has ended ({}); `heddle yarn-session` starts another",
-                report.state.as_str_name()
+                "{id} (from {origin}) {what}; `heddle yarn-session` starts another session, -t local needs none"
             );
-            return Err(Failure::new(ErrorCode::YarnApplication, message));
+            Failure::new(ErrorCode::YarnApplication, message)
+        };
+        let report = self.applications.report(id).await.map_err(|error| {
+            if error.is_remote("ApplicationNotFoundException") {
+                return unusable("is not known to the ResourceManager".to_owned());
+            }
+            call(&error)
+        })?;
+        if is_terminal(report.state) {
+            return Err(unusable(format!("has ended ({})", report.state.as_str_name())));
+        }
+        if report.host.is_none() && report.state == ApplicationState::Running && report.user != self.user {
+            return Err(unusable(format!(
+                "is {}'s, and YARN does not show it to {}",
+                report.user, self.user
+            )));
         }
         let root = self.configuration.get(&o::YARN_STAGING);
         let deployed = Deployed::attach(&self.hadoop, &self.user, root.as_deref(), id);
@@ -87,15 +104,22 @@ impl YarnClient {
         Ok((YarnCluster { client: self, deployed }, report))
     }
 
-    /// Stages and submits a cluster.
+    /// Stages and submits a cluster; none if `stop` comes first.
     ///
     /// # Errors
     /// H3502, H3503, H3504; nothing is left behind.
-    pub async fn deploy(self, kind: &Kind, notices: &dyn Notices) -> Result<YarnCluster, Failure> {
+    pub async fn deploy(
+        self,
+        kind: &Kind,
+        notices: &dyn Notices,
+        stop: impl Future<Output = ()>,
+    ) -> Result<Option<YarnCluster>, Failure> {
         let plan = self.plan(kind)?;
-        let deployed = plan.submit(&self.hadoop, &self.applications, &self.user, notices).await;
-        let deployed = deployed.map_err(|error| deployment(&error))?;
-        Ok(YarnCluster { client: self, deployed })
+        match plan.submit(&self.hadoop, &self.applications, &self.user, notices, stop).await {
+            Ok(deployed) => Ok(Some(YarnCluster { client: self, deployed })),
+            Err(heddle_yarn::deploy::Error::Interrupted) => Ok(None),
+            Err(error) => Err(deployment(&error)),
+        }
     }
 
     fn plan(&self, kind: &Kind) -> Result<Deployment, Failure> {
@@ -130,6 +154,7 @@ impl YarnClient {
             ("HADOOP_USER_NAME".to_owned(), self.user.clone()),
         ]);
         let own = self.shipped_configuration();
+        let shipped = shipped::find(configuration, |name| files.contains_key(name))?;
         let site = self.hadoop.to_xml();
         Ok(Deployment {
             name: configuration.get(&o::YARN_NAME).unwrap_or_else(|| default_name.to_owned()),
@@ -148,6 +173,8 @@ impl YarnClient {
             },
             worker: worker_resource(configuration)?,
             files,
+            shipped,
+            provided: configuration.get(&o::YARN_PROVIDED_LIB_DIRS),
             make: Box::new(move |id| {
                 let cluster = format!("{}: \"{id}\"\n", o::CLUSTER_ID.key());
                 BTreeMap::from([
@@ -183,8 +210,16 @@ impl YarnClient {
     /// What was set for the cluster, as a file.
     fn shipped_configuration(&self) -> String {
         // What belongs to this machine stays here.
-        let own =
-            [o::EXECUTION_TARGET.key(), o::LOG_DIR.key(), o::CLUSTER_ID.key(), o::YARN_APPLICATION_ID.key()];
+        let own = [
+            o::EXECUTION_TARGET.key(),
+            o::LOG_DIR.key(),
+            o::CLUSTER_ID.key(),
+            o::YARN_APPLICATION_ID.key(),
+            o::YARN_PROPERTIES_FILE.key(),
+            o::YARN_SHIP_FILES.key(),
+            o::YARN_SHIP_ARCHIVES.key(),
+            o::YARN_PROVIDED_LIB_DIRS.key(),
+        ];
         let set = self.configuration.entries().filter(|entry| entry.origin != Origin::Default);
         set.filter(|entry| !own.contains(&entry.info.key))
             .filter_map(|entry| Some(format!("{}: {}\n", entry.info.key, yaml(entry.value?))))

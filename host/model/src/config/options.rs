@@ -170,6 +170,16 @@ options! {
         YARN_WORKER_NODE_LABEL: Option<String> = "yarn.taskmanager.node-label", Cluster;
         /// The application that commands talk to, with the target `yarn-session`.
         YARN_APPLICATION_ID: Option<String> = "yarn.application.id", Cluster;
+        /// Folder of the file in which the id of the last session is remembered. Without it where temporary
+        /// files are.
+        YARN_PROPERTIES_FILE: Option<String> = "yarn.properties-file.location", Cluster;
+        /// Files and folders of this machine, or of HDFS, that go into the folder of each container.
+        YARN_SHIP_FILES: Vec<String> = "yarn.ship-files", Cluster, "";
+        /// Archives (.zip, .tar, .tar.gz, .tgz, .jar) that are unpacked into a folder of their name there.
+        YARN_SHIP_ARCHIVES: Vec<String> = "yarn.ship-archives", Cluster, "";
+        /// Folders that all nodes see: their files go into each container and are not uploaded; the program
+        /// is not uploaded if it is among them.
+        YARN_PROVIDED_LIB_DIRS: Vec<String> = "yarn.provided.lib.dirs", Cluster, "";
         /// Who may look at the application: users, a blank, groups.
         YARN_VIEW_ACLS: Option<String> = "yarn.view.acls", Cluster;
         /// Who may end it.
