@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::guest_log::{clean, cut};
 use crate::inspect::{self, Kind};
 use crate::options::{CompileLimits, CompilerCommand, Preemption};
+use crate::peephole;
 use heddle_model::failure::{ErrorCode, Failure};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use serde::{Deserialize, Serialize};
@@ -178,6 +179,9 @@ fn run_order(order: &Order) -> Result<(), Error> {
     file.read_to_end(&mut bytes).map_err(|error| io("read the component", error))?;
     if inspect::inspect(&bytes)? == Kind::Module {
         bytes = inspect::wrap(&bytes)?;
+    }
+    if let Ok(exchanged) = peephole::exchange(&bytes) {
+        bytes = exchanged;
     }
     let preemption = if order.epochs { Preemption::Epoch } else { Preemption::None };
     let engine = engine::for_compiling(preemption, order.max_stack_size)

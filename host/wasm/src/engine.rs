@@ -12,7 +12,7 @@ use wasmtime::{
 
 /// Part of every artefact's name; grows when this crate changes what an
 /// artefact means (such as how core modules are wrapped).
-const ARTEFACT_FORMAT: u32 = 1;
+const ARTEFACT_FORMAT: u32 = 2;
 
 /// The address space of one memory. All 32-bit addresses are inside of it, so
 /// that compiled code needs no bounds checks (smaller ones cost 25–54 %).

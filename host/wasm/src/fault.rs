@@ -193,7 +193,7 @@ fn place(error: &wasmtime::Error) -> String {
         .find(|(file, _)| !is_foreign(file));
     match found {
         Some((file, line)) => format!(" at {}:{line}", short_path(file)),
-        None => match backtrace.frames().first().and_then(|frame| frame.func_name()) {
+        None => match backtrace.frames().iter().find_map(|frame| frame.func_name()) {
             Some(name) => format!(" in `{}`", cut(&demangle(name), 200)),
             None => String::new(),
         },

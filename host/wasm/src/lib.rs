@@ -20,6 +20,7 @@ mod inspect;
 mod instance;
 mod linker;
 mod options;
+mod peephole;
 mod plan;
 mod runtime;
 mod store;
