@@ -81,6 +81,18 @@ pub trait Element: 'static {
     #[doc(hidden)]
     unsafe fn read<'a>(cursor: &mut Self::Cursor<'a>, row: usize) -> Self::View<'a>;
 
+    /// Reads a row in the place of another's value, whose memory is used again
+    /// where that is worth it.
+    ///
+    /// # Safety
+    /// As for `read`.
+    #[doc(hidden)]
+    #[inline(always)]
+    unsafe fn read_over<'a>(cursor: &mut Self::Cursor<'a>, row: usize, value: &mut Self::View<'a>) {
+        // SAFETY: the caller's promise.
+        *value = unsafe { Self::read(cursor, row) };
+    }
+
     /// Steps over a row whose value stands for an absent one.
     ///
     /// # Safety

@@ -276,6 +276,38 @@ impl<V> Block<V> {
         });
     }
 
+    /// As `fill`, of a block that may have values: where there is one, `over`
+    /// puts the new one in its place, given what both functions share.
+    #[inline(always)]
+    pub(crate) fn refill<C>(
+        &mut self,
+        base: u32,
+        count: u32,
+        shared: &mut C,
+        mut over: impl FnMut(&mut C, u32, &mut V),
+        mut value: impl FnMut(&mut C, u32) -> V,
+    ) {
+        let count = count as usize;
+        assert!(count <= BLOCK);
+        self.base = base;
+        self.rows = EACH;
+        let kept = self.len.min(count);
+        for index in 0..kept {
+            // SAFETY: the first `len` values are written.
+            over(shared, index as u32, unsafe { self.values.get_unchecked_mut(index).assume_init_mut() });
+        }
+        for index in kept..count {
+            let value = value(shared, index as u32);
+            // SAFETY: the index is below `count`.
+            unsafe { self.values.get_unchecked_mut(index).write(value) };
+        }
+        let former = std::mem::replace(&mut self.len, count);
+        for left in self.values.get_mut(count..former).into_iter().flatten() {
+            // SAFETY: these were the last of the values that were written.
+            unsafe { left.assume_init_drop() };
+        }
+    }
+
     /// The values.
     pub fn as_slice(&self) -> &[V] {
         // SAFETY: the first `len` values are written.

@@ -116,6 +116,39 @@ fn owned_and_borrowed_forms_agree() {
 }
 
 #[test]
+fn owned_words_of_any_length_are_read_over_each_other() {
+    let word = |index: usize| {
+        let number = index * 7919 % 211;
+        let length = [0, 3, 5, 8, 15, 16, 17, 40, 300, 900][number % 10];
+        format!("{number}{}", "x".repeat(length))
+    };
+    let mut expected = BTreeMap::<String, u64>::new();
+    for index in 0..5000 {
+        *expected.entry(word(index)).or_default() += index as u64;
+    }
+    let expected: Vec<_> = expected.into_iter().map(|(word, sum)| format!("{word},{sum}")).collect();
+    for (parallelism, chaining) in [(1, true), (1, false), (2, true), (3, false)] {
+        let outputs = TestHarness::new()
+            .parallelism(parallelism)
+            .chaining(chaining)
+            .batch_mode(true)
+            .batch_size(16384)
+            .run(
+                move |env: &mut StreamExecutionEnvironment, args: Args| -> heddle::Result<()> {
+                    env.generate(Generator::count(5000), move |index| (word(index as usize), index))
+                        .key_by::<String>(|(word, _)| word.clone())
+                        .sum(|(_, index)| *index)
+                        .write_csv(args.required("output")?);
+                    Ok(())
+                },
+                ["--output", "out"],
+            )
+            .unwrap();
+        assert_eq!(sorted(outputs.file("out")), expected, "{parallelism} {chaining}");
+    }
+}
+
+#[test]
 fn numbers_through_map_and_filter_in_blocks() {
     let job = |env: &mut StreamExecutionEnvironment, _: Args| {
         let odd = env.from_sequence(1, 10_000).map(|n| n * 3).filter(|n| n % 2 == 1);

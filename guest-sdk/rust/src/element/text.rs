@@ -46,7 +46,7 @@ pub(crate) fn put_bytes(bytes: &[u8], out: &mut Vec<u8>, sole: bool) {
 }
 
 macro_rules! variable {
-    ($type:ty, $view:ty, $owned:literal, $column:expr, $schema:literal, |$value:ident| $to:expr, |$bytes:ident| $from:expr) => {
+    ($type:ty, $view:ty, $owned:literal, $column:expr, $schema:literal, |$value:ident| $to:expr, |$bytes:ident| $from:expr, |$over:ident| $again:expr) => {
         impl Element for $type {
             type View<'a> = $view;
             const PLAIN: bool = !$owned;
@@ -69,6 +69,13 @@ macro_rules! variable {
                 // SAFETY: the caller's promise.
                 let $bytes = unsafe { cursor.read(row) };
                 $from
+            }
+
+            #[inline(always)]
+            unsafe fn read_over<'a>(cursor: &mut Self::Cursor<'a>, row: usize, $over: &mut Self::View<'a>) {
+                // SAFETY: the caller's promise.
+                let $bytes = unsafe { cursor.read(row) };
+                $again
             }
 
             #[inline(always)]
@@ -126,7 +133,7 @@ fn text(bytes: &[u8]) -> &str {
 
 /// The same, as a string of its own.
 #[inline(always)]
-fn owned_text(bytes: &[u8]) -> String {
+fn owned(bytes: &[u8]) -> String {
     let mut copy = Vec::with_capacity(bytes.len());
     // SAFETY: there is room for as many bytes, which are text; see `text`.
     unsafe {
@@ -136,6 +143,24 @@ fn owned_text(bytes: &[u8]) -> String {
     }
 }
 
-variable!(Str, &'a str, false, Column::Utf8, "str", |v| v.as_bytes(), |b| text(b));
-variable!(Bytes, &'a [u8], false, Column::Bytes, "bytes", |v| v, |b| b);
-variable!(String, String, true, Column::Utf8, "str", |v| v.as_bytes(), |b| owned_text(b));
+/// Strings of more room than this are not kept for other values.
+const REUSED_MAX: usize = 512;
+
+/// The same, in the place of another string.
+#[inline(always)]
+fn over(bytes: &[u8], text: &mut String) {
+    if bytes.len() > text.capacity() || text.capacity() > REUSED_MAX {
+        *text = owned(bytes);
+        return;
+    }
+    // SAFETY: there is room for the bytes, which are text; see `text`.
+    unsafe {
+        let room = text.as_mut_vec();
+        copy_exact(bytes.as_ptr(), room.as_mut_ptr(), bytes.len());
+        room.set_len(bytes.len());
+    }
+}
+
+variable!(Str, &'a str, false, Column::Utf8, "str", |v| v.as_bytes(), |b| text(b), |v| *v = text(b));
+variable!(Bytes, &'a [u8], false, Column::Bytes, "bytes", |v| v, |b| b, |v| *v = b);
+variable!(String, String, true, Column::Utf8, "str", |v| v.as_bytes(), |b| owned(b), |v| over(b, v));

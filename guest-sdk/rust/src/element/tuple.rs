@@ -39,6 +39,12 @@ macro_rules! tuple {
             }
 
             #[inline(always)]
+            unsafe fn read_over<'b>(cursor: &mut Self::Cursor<'b>, row: usize, value: &mut Self::View<'b>) {
+                // SAFETY: the caller's promise, for each column.
+                unsafe { $($name::read_over(&mut cursor.$index, row, &mut value.$index);)+ }
+            }
+
+            #[inline(always)]
             unsafe fn skip(cursor: &mut Self::Cursor<'_>, row: usize) {
                 // SAFETY: the caller's promise, for each column.
                 unsafe { $($name::skip(&mut cursor.$index, row);)+ }

@@ -2,7 +2,7 @@
 //! cache. One update a record, or in BATCH one result a key at the end.
 
 use super::fold::{Fold, Keyed};
-use crate::batch::reader::Batch;
+use crate::batch::reader::{Batch, Hashes};
 use crate::element::{Element, Key};
 use crate::error::Result;
 use crate::graph::SubtaskInfo;
@@ -20,6 +20,9 @@ pub(crate) struct Aggregate<T: Element, K: Key, S, A: Fold<T, K>> {
     out: Next<A::Output>,
     batch_mode: bool,
     scratch: Vec<u8>,
+    /// The records of the block before, if they are owned: the next ones are
+    /// read into their memory.
+    records: Option<Box<Block<T::View<'static>>>>,
     /// Keeps announced look-ups from being optimised away.
     touched: u64,
     _types: PhantomData<fn(T) -> K>,
@@ -32,6 +35,9 @@ where
     S: for<'a, 'b> Fn(&'b T::View<'a>) -> K::View<'b> + 'static,
     A: Fold<T, K>,
 {
+    /// Whether records are worth keeping.
+    const KEEPS: bool = T::OWNED && std::mem::needs_drop::<T::View<'static>>();
+
     pub(crate) fn new(id: u32, info: &SubtaskInfo, select: Rc<S>, fold: A, out: Next<A::Output>) -> Self {
         Self {
             id,
@@ -41,6 +47,7 @@ where
             out,
             batch_mode: info.batch_mode,
             scratch: Vec::new(),
+            records: Self::KEEPS.then(Box::default),
             touched: 0,
             _types: PhantomData,
         }
@@ -48,7 +55,7 @@ where
 
     /// Folds a block of records.
     #[inline(never)]
-    fn fold(&mut self, views: Block<T::View<'_>>, hashes: &[u32; BLOCK]) {
+    fn fold(&mut self, views: &mut Block<T::View<'_>>, hashes: &[u32; BLOCK]) {
         position::operator(self.id);
         views.enter();
         if self.cache.is_large() {
@@ -59,6 +66,25 @@ where
         let hashes = &hashes[..views.len()];
         let mut state = Keyed { cache: &mut self.cache, hashes, scratch: &mut self.scratch };
         self.fold.fold(views, &*self.select, &mut state, out);
+    }
+
+    /// The same, with their hashes out of the batch's column if it has one.
+    #[inline(always)]
+    fn fold_with(
+        &mut self,
+        column: Option<Hashes<'_>>,
+        views: &mut Block<T::View<'_>>,
+        hashes: &mut [u32; BLOCK],
+    ) {
+        match column {
+            Some(column) => column.copy(views.base(), &mut hashes[..views.len()]),
+            None => {
+                for (hash, view) in hashes.iter_mut().zip(views.as_slice()) {
+                    *hash = K::key(&(self.select)(view), &mut self.scratch).hash();
+                }
+            }
+        }
+        self.fold(views, hashes);
     }
 
     fn hash_of(&mut self, view: &T::View<'_>) -> u32 {
@@ -80,6 +106,27 @@ where
     }
 }
 
+/// Reads rows of owned elements over those that a block has.
+#[inline(always)]
+fn read_again<'b, T: Element>(
+    records: &mut Block<T::View<'static>>,
+    base: u32,
+    count: u32,
+    cursor: &mut T::Cursor<'b>,
+) {
+    debug_assert!(T::OWNED);
+    // SAFETY: an owned element's view is the same type for every lifetime.
+    let records = unsafe { &mut *std::ptr::from_mut(records).cast::<Block<T::View<'b>>>() };
+    // SAFETY: rows are read in order and below the batch's count.
+    records.refill(
+        base,
+        count,
+        cursor,
+        |cursor, index, value| unsafe { T::read_over(cursor, (base + index) as usize, value) },
+        |cursor, index| unsafe { T::read(cursor, (base + index) as usize) },
+    );
+}
+
 impl<T, K, S, A> Push<T> for Aggregate<T, K, S, A>
 where
     T: Element,
@@ -99,7 +146,7 @@ where
         let mut hashes = [0; BLOCK];
         hashes[0] = self.hash_of(&value);
         views.put(0, value);
-        self.fold(views, &hashes);
+        self.fold(&mut views, &hashes);
         self.cache.end_batch();
     }
 
@@ -115,18 +162,16 @@ where
         let mut base = 0;
         while base < batch.rows() {
             let count = (batch.rows() - base).min(BLOCK as u32);
-            let mut views = Block::new();
-            // SAFETY: rows are read in order and below the batch's count.
-            views.fill(base, count, |index| unsafe { T::read(&mut cursor, (base + index) as usize) });
-            match column {
-                Some(column) => column.copy(base, &mut hashes[..count as usize]),
-                None => {
-                    for (hash, view) in hashes.iter_mut().zip(views.as_slice()) {
-                        *hash = K::key(&(self.select)(view), &mut self.scratch).hash();
-                    }
-                }
+            if let (true, Some(mut records)) = (Self::KEEPS, self.records.take()) {
+                read_again::<T>(&mut records, base, count, &mut cursor);
+                self.fold_with(column, &mut records, &mut hashes);
+                self.records = Some(records);
+            } else {
+                let mut views = Block::new();
+                // SAFETY: rows are read in order and below the batch's count.
+                views.fill(base, count, |index| unsafe { T::read(&mut cursor, (base + index) as usize) });
+                self.fold_with(column, &mut views, &mut hashes);
             }
-            self.fold(views, &hashes);
             base += count;
         }
         self.cache.end_batch();

@@ -59,10 +59,11 @@ pub(crate) trait Fold<T: Element, K: Key>: 'static {
     /// What is given out.
     type Output: Element;
 
-    /// Takes a block of records. Without `out`, results are kept only.
+    /// Takes a block of records, which may leave their values in it. Without
+    /// `out`, results are kept only.
     fn fold<'v>(
         &mut self,
-        records: Block<T::View<'v>>,
+        records: &mut Block<T::View<'v>>,
         select: &(impl for<'a, 'b> Fn(&'b T::View<'a>) -> K::View<'b> + 'static),
         state: &mut Keyed<'_, K, Self::Value>,
         out: Option<&mut Next<Self::Output>>,
@@ -124,7 +125,7 @@ where
     #[inline(always)]
     fn fold<'v>(
         &mut self,
-        records: Block<T::View<'v>>,
+        records: &mut Block<T::View<'v>>,
         select: &(impl for<'a, 'b> Fn(&'b T::View<'a>) -> K::View<'b> + 'static),
         state: &mut Keyed<'_, K, V>,
         out: Option<&mut Next<(K, V)>>,
@@ -141,7 +142,7 @@ where
             return;
         };
         let mut results = Block::new();
-        results.take_positions(&records);
+        results.take_positions(records);
         let mut step = |index: u32, key| {
             position::row(index);
             // SAFETY: the index is below the number of records.
@@ -184,14 +185,14 @@ where
     #[inline(always)]
     fn fold<'v>(
         &mut self,
-        mut records: Block<T>,
+        records: &mut Block<T>,
         select: &(impl for<'a, 'b> Fn(&'b T) -> K::View<'b> + 'static),
         state: &mut Keyed<'_, K, T>,
         out: Option<&mut Next<T>>,
     ) {
         let places = state.places::<T>(records.as_slice(), select, &mut Block::new());
         let mut results = Block::new();
-        results.take_positions(&records);
+        results.take_positions(records);
         let emits = out.is_some();
         let count = records.len();
         records.drain(|index, record| {
