@@ -32,8 +32,31 @@ fn target_size(batch_size: usize, channels: u32) -> usize {
 trait Route<T: Element>: 'static {
     /// Whether batches carry the hash column.
     const HASHED: bool;
+    /// Whether a block is better routed as a whole before it is spread.
+    const AHEAD: bool = false;
     /// The hash (if any) and the channel, below the number of channels.
     fn route(&mut self, value: &T::View<'_>) -> (u32, u32);
+
+    /// The same of a block.
+    #[inline(always)]
+    fn route_all(&mut self, values: &[T::View<'_>], routes: &mut Routes) {
+        for (index, value) in values.iter().enumerate() {
+            position::row(index as u32);
+            (routes.hashes[index], routes.channels[index]) = self.route(value);
+        }
+    }
+}
+
+/// Hashes and channels of a block.
+struct Routes {
+    hashes: [u32; BLOCK],
+    channels: [u32; BLOCK],
+}
+
+impl Routes {
+    fn new() -> Self {
+        Self { hashes: [0; BLOCK], channels: [0; BLOCK] }
+    }
 }
 
 /// Encodes elements of `T` into batches, one in the making for each channel.
@@ -62,6 +85,11 @@ impl<T: Element, R: Route<T>> Encoder<T, R> {
     #[inline(always)]
     fn put(&mut self, value: &T::View<'_>) {
         let (hash, channel) = self.route.route(value);
+        self.put_routed(value, hash, channel);
+    }
+
+    #[inline(always)]
+    fn put_routed(&mut self, value: &T::View<'_>, hash: u32, channel: u32) {
         debug_assert!((channel as usize) < self.builders.len());
         // SAFETY: a route gives a channel below the number of builders.
         let builder = unsafe { self.builders.get_unchecked_mut(channel as usize) };
@@ -74,10 +102,19 @@ impl<T: Element, R: Route<T>> Encoder<T, R> {
     /// Spreads a block over several builders.
     #[inline(never)]
     fn spread_block(&mut self, block: &mut Block<T::View<'_>>) {
-        block.drain(|index, value| {
-            position::row(index);
-            self.put(&value);
-        });
+        if R::AHEAD {
+            let mut routes = Routes::new();
+            self.route.route_all(block.as_slice(), &mut routes);
+            block.drain(|index, value| {
+                let index = index as usize;
+                self.put_routed(&value, routes.hashes[index], routes.channels[index]);
+            });
+        } else {
+            block.drain(|index, value| {
+                position::row(index);
+                self.put(&value);
+            });
+        }
     }
 
     /// Spreads a batch over several builders.
@@ -97,12 +134,10 @@ impl<T: Element, R: Route<T>> Encoder<T, R> {
     /// word less. With several builders it costs 3 more.
     #[inline(never)]
     fn keep_block(&mut self, block: &mut Block<T::View<'_>>) {
-        let mut hashes = [0; BLOCK];
-        for (index, view) in block.as_slice().iter().enumerate() {
-            position::row(index as u32);
-            hashes[index] = self.route.route(view).0;
-        }
+        let mut routes = Routes::new();
         let values = block.as_slice();
+        self.route.route_all(values, &mut routes);
+        let hashes = &routes.hashes;
         let mut done = 0;
         loop {
             done += self.builders[0].push_all(R::HASHED.then_some(&hashes[done..]), &values[done..]);
@@ -250,18 +285,51 @@ struct KeyGroups<K, F> {
     _key: PhantomData<fn() -> K>,
 }
 
+impl<K, F> KeyGroups<K, F> {
+    #[inline(always)]
+    fn channel(&self, hash: u32) -> u32 {
+        let group = key_group_of(hash, self.max_parallelism) as usize;
+        // SAFETY: a key group is below the maximum parallelism.
+        unsafe { *self.table.get_unchecked(group) }
+    }
+}
+
 impl<T: Element, K: Element, F> Route<T> for KeyGroups<K, F>
 where
     F: for<'a, 'b> Fn(&'b T::View<'a>) -> K::View<'b> + 'static,
 {
     const HASHED: bool = true;
+    const AHEAD: bool = std::mem::needs_drop::<K::View<'static>>();
+
     #[inline(always)]
     fn route(&mut self, value: &T::View<'_>) -> (u32, u32) {
         let key = (self.select)(value);
         let hash = K::key(&key, &mut self.scratch).hash();
-        let group = key_group_of(hash, self.max_parallelism) as usize;
-        // SAFETY: a key group is below the maximum parallelism.
-        (hash, unsafe { *self.table.get_unchecked(group) })
+        (hash, self.channel(hash))
+    }
+
+    /// Keys that own something are made first and hashed then: reading at once
+    /// what was just written in other pieces waits for the memory.
+    #[inline(always)]
+    fn route_all(&mut self, values: &[T::View<'_>], routes: &mut Routes) {
+        if <Self as Route<T>>::AHEAD {
+            let mut keys = Block::<K::View<'_>>::new();
+            keys.fill(0, values.len() as u32, |index| {
+                position::row(index);
+                (self.select)(&values[index as usize])
+            });
+            keys.drain(|index, key| {
+                routes.hashes[index as usize] = K::key(&key, &mut self.scratch).hash();
+            });
+        } else {
+            for (hash, (index, value)) in routes.hashes.iter_mut().zip(values.iter().enumerate()) {
+                position::row(index as u32);
+                *hash = K::key(&(self.select)(value), &mut self.scratch).hash();
+            }
+        }
+        for (channel, hash) in routes.channels.iter_mut().zip(&routes.hashes[..values.len()]) {
+            *channel = self.channel(*hash);
+        }
     }
 }
 

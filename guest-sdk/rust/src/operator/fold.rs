@@ -33,9 +33,12 @@ impl<K: Key, V: Owned> Keyed<'_, K, V> {
                 select(&views[index as usize])
             });
             let keys = keys.as_slice();
-            self.cache.places(self.hashes, |index| K::key(&keys[index], scratch))
+            self.cache.places::<false>(self.hashes, |index| {
+                // SAFETY: there are as many hashes as keys.
+                K::key(unsafe { keys.get_unchecked(index) }, scratch)
+            })
         } else {
-            self.cache.places(self.hashes, |index| {
+            self.cache.places::<true>(self.hashes, |index| {
                 position::row(index as u32);
                 // SAFETY: there are as many hashes as records.
                 K::key(&select(unsafe { views.get_unchecked(index) }), scratch)

@@ -55,21 +55,34 @@ impl<S: KeySlot, V: Owned> ValueCache<S, V> {
     /// Finds the places of a block's keys, and makes those that are missing.
     /// All are looked up in one loop without a branch, so that they wait for
     /// the memory together.
+    /// `SHORT` says that making a key costs little, so that several turns of
+    /// the loop are worth being one; a long one would become a function.
     #[inline(always)]
-    pub(crate) fn places(&mut self, hashes: &[u32], mut key: impl FnMut(usize) -> KeyRef) -> Places {
+    pub(crate) fn places<const SHORT: bool>(
+        &mut self,
+        hashes: &[u32],
+        mut key: impl FnMut(usize) -> KeyRef,
+    ) -> Places {
         let mut places = [0; BLOCK];
         let mut missed = 0;
         // No entry moves before the next block is looked up.
         self.table.reserve(BLOCK);
         let count = hashes.len().min(BLOCK);
-        each(count, |index| {
+        let mut look_up = |index: usize| {
             // SAFETY: the index is below both lengths.
             let (hash, place) = unsafe { (*hashes.get_unchecked(index), places.get_unchecked_mut(index)) };
             let (entry, found) = self.table.probe(hash, &key(index));
             let miss = u32::from(!found) << 31;
             *place = entry as u32 | miss;
             missed |= miss;
-        });
+        };
+        if SHORT {
+            each(count, look_up);
+        } else {
+            for index in 0..count {
+                look_up(index);
+            }
+        }
         if missed != 0 {
             for (index, (place, &hash)) in places.iter_mut().zip(hashes).enumerate() {
                 if *place & MISSED != 0 {
