@@ -21,18 +21,21 @@ struct Free {
     next: *mut Free,
 }
 
-/// The free pieces of one size.
+/// What was not yet cut of the newest chunk of a size.
 #[derive(Clone, Copy)]
-struct Class {
-    free: *mut Free,
-    /// What was not yet cut of the newest chunk.
+struct Rest {
     next: *mut u8,
     left: usize,
 }
 
-/// Allocates small pieces from lists by their size.
+const CLASSES: usize = SMALL / STEP;
+
+/// Allocates small pieces from lists by their size. Everything but taking a
+/// piece from its list and putting it back is in functions of its own, so that
+/// those two need neither a stack nor many registers.
 pub struct SizeClasses {
-    classes: UnsafeCell<[Class; SMALL / STEP]>,
+    free: UnsafeCell<[*mut Free; CLASSES]>,
+    rests: UnsafeCell<[Rest; CLASSES]>,
 }
 
 // SAFETY: a component without `atomics` has one thread.
@@ -40,8 +43,8 @@ unsafe impl Sync for SizeClasses {}
 
 impl SizeClasses {
     pub const fn new() -> Self {
-        let class = Class { free: ptr::null_mut(), next: ptr::null_mut(), left: 0 };
-        Self { classes: UnsafeCell::new([class; SMALL / STEP]) }
+        let rest = Rest { next: ptr::null_mut(), left: 0 };
+        Self { free: UnsafeCell::new([ptr::null_mut(); CLASSES]), rests: UnsafeCell::new([rest; CLASSES]) }
     }
 
     /// The class of a layout, if it is small.
@@ -49,26 +52,43 @@ impl SizeClasses {
     fn class_of(layout: Layout) -> Option<usize> {
         // Sizes are above 0, by the contract of `GlobalAlloc`.
         let class = layout.size().wrapping_sub(1) / STEP;
-        (class < SMALL / STEP && layout.align() <= STEP).then_some(class)
+        (class < CLASSES && layout.align() <= STEP).then_some(class)
     }
 
     #[cold]
     #[inline(never)]
-    fn cut(class: &mut Class, size: usize) -> *mut u8 {
-        if class.left < size {
+    fn cut(&self, index: usize) -> *mut u8 {
+        let size = (index + 1) * STEP;
+        // SAFETY: one thread, and nothing below calls back.
+        let rest = unsafe { &mut (*self.rests.get())[index] };
+        if rest.left < size {
             // SAFETY: the layout has a size above 0 and a power of two.
             let chunk = unsafe { System.alloc(Layout::from_size_align_unchecked(CHUNK, STEP)) };
             if chunk.is_null() {
                 return chunk;
             }
             // What is left of the former chunk is less than one piece.
-            (class.next, class.left) = (chunk, CHUNK);
+            *rest = Rest { next: chunk, left: CHUNK };
         }
-        let piece = class.next;
+        let piece = rest.next;
         // SAFETY: `left` bytes from `next` on belong to the chunk.
-        class.next = unsafe { piece.add(size) };
-        class.left -= size;
+        rest.next = unsafe { piece.add(size) };
+        rest.left -= size;
         piece
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn large(layout: Layout) -> *mut u8 {
+        // SAFETY: `alloc` is given a layout of a size above 0.
+        unsafe { System.alloc(layout) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    unsafe fn free_large(at: *mut u8, layout: Layout) {
+        // SAFETY: the promise of who calls `dealloc`.
+        unsafe { System.dealloc(at, layout) }
     }
 }
 
@@ -77,34 +97,33 @@ impl SizeClasses {
 unsafe impl GlobalAlloc for SizeClasses {
     #[inline(always)]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let Some(index) = Self::class_of(layout) else {
-            // SAFETY: the caller's promise.
-            return unsafe { System.alloc(layout) };
-        };
+        let Some(index) = Self::class_of(layout) else { return Self::large(layout) };
         // SAFETY: one thread, and nothing below calls back; `index` is below
-        // the number of classes.
-        let class = unsafe { (*self.classes.get()).get_unchecked_mut(index) };
-        if class.free.is_null() {
-            return Self::cut(class, (index + 1) * STEP);
+        // the number of classes; what is in the list was freed, so it is ours
+        // to read.
+        unsafe {
+            let free = (*self.free.get()).get_unchecked_mut(index);
+            let piece = *free;
+            if piece.is_null() {
+                return self.cut(index);
+            }
+            *free = (*piece).next;
+            piece.cast()
         }
-        let piece = class.free;
-        // SAFETY: what is in the list was freed, so it is ours to read.
-        class.free = unsafe { (*piece).next };
-        piece.cast()
     }
 
     #[inline(always)]
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
         let Some(index) = Self::class_of(layout) else {
             // SAFETY: the caller's promise.
-            return unsafe { System.dealloc(at, layout) };
+            return unsafe { Self::free_large(at, layout) };
         };
         let piece = at.cast::<Free>();
         // SAFETY: as in `alloc`; the piece has room for a pointer.
         unsafe {
-            let class = (*self.classes.get()).get_unchecked_mut(index);
-            (*piece).next = class.free;
-            class.free = piece;
+            let free = (*self.free.get()).get_unchecked_mut(index);
+            (*piece).next = *free;
+            *free = piece;
         }
     }
 
