@@ -2,7 +2,7 @@
 //! the folder of its configuration. `cargo xtask test` starts the servers;
 //! `cargo xtask servers up yarn` does so by hand.
 
-use heddle_tests::{Heddle, count_words, counts, example, published_lines};
+use heddle_tests::{Heddle, count_words, counts, example, published_lines, wait_until};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
@@ -44,6 +44,29 @@ fn an_application_counts_words_and_ends_with_its_job() {
         assert!(run.stderr.contains(&format!("{step}/9 ")), "step {step}:\n{}", run.stderr);
     }
     assert_eq!(counts(&published_lines(&folder.path().join("counts"))), expected);
+}
+
+#[test]
+fn a_per_job_cluster_runs_the_shipped_graph_and_ends_with_it() {
+    let Some(conf) = conf() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let expected = write_text(&folder.path().join("text"));
+    let run = || Heddle::new().env("HADOOP_CONF_DIR", &conf).args(["run", "-t", "yarn-per-job"]);
+    let attached = word_count(folder.path(), run()).run().expect_success();
+    assert!(attached.stdout.starts_with("application_"), "{}", attached.stdout);
+    assert_eq!(counts(&published_lines(&folder.path().join("counts"))), expected);
+    std::fs::remove_dir_all(folder.path().join("counts")).expect("the counts go");
+    word_count(folder.path(), run().arg("-d")).run().expect_success();
+    let output = folder.path().join("counts");
+    wait_until("a detached job has its output", || {
+        let mut names = std::fs::read_dir(&output).into_iter().flatten().flatten();
+        let is_whole =
+            output.is_dir() && names.all(|name| !name.file_name().as_encoded_bytes().starts_with(b"."));
+        is_whole && counts(&published_lines(&output)) == expected
+    });
+    // What is wrong with the job shows before anything is submitted.
+    let wrong = run().arg(example("word-count")).run().expect_error("H1101", &[]);
+    assert!(!wrong.stderr.contains("Submitted"), "{}", wrong.stderr);
 }
 
 #[test]

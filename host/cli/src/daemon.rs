@@ -32,6 +32,7 @@ pub enum Daemon {
     /// In a container of YARN.
     YarnSession,
     YarnApplication,
+    YarnJob,
 }
 
 impl Daemon {
@@ -42,15 +43,16 @@ impl Daemon {
             Daemon::TaskExecutor => "taskexecutor",
             Daemon::YarnSession => "yarnsession",
             Daemon::YarnApplication => "yarnapplication",
+            Daemon::YarnJob => "yarnjob",
         }
     }
 
     /// Whether YARN starts its workers.
     pub const fn is_on_yarn(self) -> bool {
-        matches!(self, Daemon::YarnSession | Daemon::YarnApplication)
+        matches!(self, Daemon::YarnSession | Daemon::YarnApplication | Daemon::YarnJob)
     }
 
-    /// Whether it runs one job, which it is given.
+    /// Whether it runs one job, which its command line names.
     pub const fn has_job(self) -> bool {
         matches!(self, Daemon::StandaloneJob | Daemon::YarnApplication)
     }
@@ -66,6 +68,7 @@ impl Daemon {
             Daemon::TaskExecutor,
             Daemon::YarnSession,
             Daemon::YarnApplication,
+            Daemon::YarnJob,
         ];
         if let Some(daemon) = all.into_iter().find(|daemon| daemon.name() == name) {
             return Ok(daemon);

@@ -6,19 +6,22 @@ use crate::daemon::{self, Daemon, Readiness};
 use crate::run_command::job_request;
 use crate::{config_command, logging, report};
 use heddle_client::yarn::ApplicationMaster;
-use heddle_client::{JobRequest, run_application};
+use heddle_client::{ApplicationJob, run_application};
 use heddle_connectors::Console;
 use heddle_entrypoint::{
-    ApplicationStatus, ClusterEntrypoint, End, Environment, FATAL_ERROR, START_FAILED, Signals,
-    TaskExecutorRunner, process_runtime,
+    ApplicationStatus, ClusterEntrypoint, End, Environment, FATAL_ERROR, HighAvailability, START_FAILED,
+    Signals, TaskExecutorRunner, process_runtime,
 };
 use heddle_model::config::Configuration;
-use heddle_model::failure::{ErrorCode, Failure};
+use heddle_model::failure::{Domain, ErrorCode, Failure};
 use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
-use tracing::error;
+use tracing::{error, warn};
+
+/// Of a failure's details, what YARN is told.
+const DETAILS_MAX: usize = 4000;
 
 pub fn jobmanager(arguments: &JobmanagerArguments) -> Result<ExitCode, Failure> {
     let daemon = Daemon::named(&arguments.daemon)?;
@@ -42,7 +45,11 @@ pub fn jobmanager(arguments: &JobmanagerArguments) -> Result<ExitCode, Failure> 
     }
     match arguments.action {
         Action::StartForeground => {
-            let job = if daemon.has_job() { Some(job_request(&arguments.job)?) } else { None };
+            let job = match daemon {
+                Daemon::YarnJob => Some(ApplicationJob::Shipped),
+                _ if daemon.has_job() => Some(ApplicationJob::Program(job_request(&arguments.job)?)),
+                _ => None,
+            };
             run_job_manager(configuration, &arguments.process, daemon, job)
         }
         Action::Start => {
@@ -85,7 +92,7 @@ fn run_job_manager(
     configuration: Configuration,
     process: &ProcessArguments,
     daemon: Daemon,
-    job: Option<JobRequest>,
+    job: Option<ApplicationJob>,
 ) -> Result<ExitCode, Failure> {
     let readiness = Readiness::of_process(process.instance.is_some());
     logging::start_process(&configuration, daemon, process.instance.as_deref())?;
@@ -110,7 +117,7 @@ fn run_job_manager(
         let cluster = match started {
             Ok(cluster) => cluster,
             Err(failure) => {
-                tell_yarn(master, &Err(failure.clone()), None).await;
+                tell_yarn(master, &Err(failure.clone()), None, &configuration).await;
                 return Err(failure);
             }
         };
@@ -121,7 +128,7 @@ fn run_job_manager(
             let job = async {
                 match job {
                     None => std::future::pending().await,
-                    Some(request) => run_application(&request, &configuration, dispatcher).await,
+                    Some(job) => run_application(&job, &configuration, dispatcher).await,
                 }
             };
             tokio::select! {
@@ -134,7 +141,7 @@ fn run_job_manager(
             }
         };
         let ended = cluster.run(&mut signals, application).await;
-        tell_yarn(master, &ended, cause).await;
+        tell_yarn(master, &ended, cause, &configuration).await;
         Ok::<_, Failure>(ended)
     });
     runtime.shutdown_background();
@@ -169,16 +176,33 @@ async fn given_up(master: &mut Option<ApplicationMaster>) -> Failure {
 }
 
 /// Tells YARN how the application ended. A signal says nothing of that: YARN
-/// sends it, and knows.
-async fn tell_yarn(master: Option<ApplicationMaster>, ended: &Result<End, Failure>, cause: Option<Failure>) {
+/// sends it, and knows. What only this process failed with another may not.
+async fn tell_yarn(
+    master: Option<ApplicationMaster>,
+    ended: &Result<End, Failure>,
+    cause: Option<Failure>,
+    configuration: &Configuration,
+) {
     let Some(master) = master else { return };
-    let told = |failure: &Failure| format!("error[{}]: {failure}", failure.code);
+    let told = |failure: &Failure| {
+        let details: String =
+            failure.details.iter().flat_map(|text| text.chars()).take(DETAILS_MAX).collect();
+        format!("error[{}]: {failure}\n{details}", failure.code).trim_end().to_owned()
+    };
     match ended {
-        Ok(End::Signal(_)) => {}
+        Ok(End::Signal(_)) => return,
         Ok(End::Application(status)) => {
             master.finish(*status, &cause.as_ref().map(told).unwrap_or_default()).await;
         }
+        Err(failure) if master.is_followed() && failure.code.domain() != Domain::User => {
+            warn!(code = %failure.code, "{failure}; YARN starts another JobManager, which goes on");
+            return;
+        }
         Err(failure) => master.finish(ApplicationStatus::Failed, &told(failure)).await,
+    }
+    // The application does not come back.
+    if let Err(error) = HighAvailability::remove(configuration).await {
+        warn!(%error, "what high availability stored is left behind");
     }
 }
 

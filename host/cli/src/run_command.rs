@@ -6,7 +6,7 @@ use crate::guest_lines::GuestLines;
 use crate::screen::{Screen, Style};
 use crate::signals::Signals;
 use crate::{cluster, config_command, later, logging, target, yarn_command};
-use heddle_client::{Executor, Job, JobRequest, RunningJob, Sandbox, check_target};
+use heddle_client::{Executor, Job, JobRequest, RunningJob, Sandbox};
 use heddle_model::config::value::Target;
 use heddle_model::config::{Configuration, Origin, options as o};
 use heddle_model::failure::{ErrorCode, Failure};
@@ -54,7 +54,6 @@ fn configuration_of(arguments: &RunArguments) -> Result<Configuration, Failure> 
     if arguments.allow_non_restored_state {
         return Err(later::option("-n", "savepoints"));
     }
-    check_target(&configuration)?;
     let local = configuration.get(&o::EXECUTION_TARGET) == Target::Local;
     let needs_cluster = |what: &str| {
         let message = format!(
@@ -84,6 +83,10 @@ pub fn run(arguments: &RunArguments) -> Result<ExitCode, Failure> {
         Target::YarnApplication => {
             let attached = configuration.get(&o::EXECUTION_ATTACHED) && !arguments.detached;
             return yarn_command::application(request, &configuration, attached, arguments.verbose);
+        }
+        Target::YarnPerJob => {
+            let attached = configuration.get(&o::EXECUTION_ATTACHED) && !arguments.detached;
+            return yarn_command::per_job(&request, &configuration, attached, arguments.verbose);
         }
         Target::YarnSession => configuration = yarn_command::of_session(&configuration)?,
         _ => {}
@@ -138,24 +141,35 @@ async fn prepare(
     let sandbox = Sandbox::open(configuration)?;
     let mut job = Job::prepare(request, configuration, &sandbox).await?;
     if !attached {
-        let dropped = job.drop_collected();
-        if !dropped.is_empty() {
-            screen.note(&format!(
-                "nobody waits for this job: lines of its `collect` sinks are dropped ({}); run it without -d \
-                 to see them",
-                dropped.join(", ")
-            ));
-        }
+        drop_collected(&mut job, screen, "run it without -d to see them");
     }
-    if job.configuration.get(&o::EXECUTION_TARGET) == Target::Remote && job.prints() {
+    if job.configuration.get(&o::EXECUTION_TARGET) == Target::Remote {
+        tell_of_printed(&mut job, screen);
+    }
+    let console = Arc::<Screen>::clone(screen);
+    let executor = Executor::start(&job.configuration, &sandbox, console, Arc::<Screen>::clone(screen))?;
+    Ok(Prepared { job, executor })
+}
+
+/// What `collect` sinks gather has nobody to read it.
+pub fn drop_collected(job: &mut Job, screen: &Screen, hint: &str) {
+    let dropped = job.drop_collected();
+    if !dropped.is_empty() {
+        let names = dropped.join(", ");
+        screen.note(&format!(
+            "nobody waits for this job: lines of its `collect` sinks are dropped ({names}); {hint}"
+        ));
+    }
+}
+
+/// What `print` sinks write is not seen here.
+pub fn tell_of_printed(job: &mut Job, screen: &Screen) {
+    if job.prints() {
         screen.note(
             "lines of this job's `print` sinks go to the standard output of TaskExecutors (*.out in their log \
              folder)",
         );
     }
-    let console = Arc::<Screen>::clone(screen);
-    let executor = Executor::start(&job.configuration, &sandbox, console, Arc::<Screen>::clone(screen))?;
-    Ok(Prepared { job, executor })
 }
 
 /// Submits the job. A signal meanwhile does not end the submission: the cluster

@@ -1,13 +1,13 @@
 //! Clusters on YARN: `heddle yarn-session`, and `heddle run` with the targets
-//! `yarn-application` and `yarn-session`.
+//! `yarn-application`, `yarn-per-job` and `yarn-session`.
 
 use crate::arguments::{ConfigurationArguments, YarnSessionArguments};
-use crate::run_command::block_on;
+use crate::run_command::{block_on, drop_collected, tell_of_printed};
 use crate::screen::{Screen, Style};
 use crate::signals::Signals;
 use crate::{cluster, config_command, logging};
-use heddle_client::JobRequest;
-use heddle_client::yarn::{Kind, Notices, Remembered, YarnClient, YarnCluster};
+use heddle_client::yarn::{Kind, Notices, Remembered, ShippedJob, YarnClient, YarnCluster};
+use heddle_client::{Job, JobRequest, Sandbox};
 use heddle_model::config::{Configuration, options as o};
 use heddle_model::failure::{ErrorCode, Failure};
 use std::ffi::OsString;
@@ -220,26 +220,65 @@ pub fn application(
     block_on(async {
         let mut signals = Signals::listen()?;
         let client = YarnClient::new(configuration)?;
-        let deployed = deploy(client, &Kind::Application(request), &screen, &mut signals).await?;
-        let Some((cluster, report)) = deployed else { return Ok(ExitCode::from(signals.last())) };
-        // The reader may have gone away.
-        let _ = writeln!(std::io::stdout(), "{}", cluster.id());
-        screen.note(&format!("{} runs; its pages: {}", report.id, report.tracking_url));
-        if !attached {
-            return Ok(ExitCode::SUCCESS);
-        }
-        let report = tokio::select! {
-            report = cluster.wait_until_ended() => report?,
-            code = signals.next() => {
-                screen.note("killing the application");
-                cluster.kill("its user interrupted the command that started it").await?;
-                return Ok(ExitCode::from(code));
-            }
-        };
-        cluster.ended_well(&report)?;
-        screen.note(&format!("{} has finished", report.id));
-        Ok(ExitCode::SUCCESS)
+        with_job(client, &Kind::Application(request), attached, &screen, &mut signals).await
     })
+}
+
+/// `heddle run -t yarn-per-job`: `main` runs here, the job's graph is shipped,
+/// and its cluster lives for it.
+pub fn per_job(
+    request: &JobRequest,
+    configuration: &Configuration,
+    attached: bool,
+    verbose: u8,
+) -> Result<ExitCode, Failure> {
+    let screen = Screen::new(Style::Plain);
+    logging::start(configuration, "run", verbose, None)?;
+    block_on(async {
+        let mut signals = Signals::listen()?;
+        // Before anything is compiled.
+        YarnClient::new(configuration)?;
+        let sandbox = Sandbox::open(configuration)?;
+        let mut job = tokio::select! {
+            job = Job::prepare(request, configuration, &sandbox) => job?,
+            code = signals.next() => return Ok(ExitCode::from(code)),
+        };
+        drop_collected(&mut job, &screen, "run it in a session to see them");
+        tell_of_printed(&mut job, &screen);
+        screen.note(&format!("Job `{}` has JobID {}", job.graph.name, job.graph.job_id));
+        let client = YarnClient::new(&job.configuration)?;
+        let kind = Kind::Job(ShippedJob::new(&job, request.component.clone())?);
+        with_job(client, &kind, attached, &screen, &mut signals).await
+    })
+}
+
+/// Deploys a cluster that has its job with it; attached, follows it to its end.
+async fn with_job(
+    client: YarnClient,
+    kind: &Kind,
+    attached: bool,
+    screen: &Screen,
+    signals: &mut Signals,
+) -> Result<ExitCode, Failure> {
+    let deployed = deploy(client, kind, screen, signals).await?;
+    let Some((cluster, report)) = deployed else { return Ok(ExitCode::from(signals.last())) };
+    // The reader may have gone away.
+    let _ = writeln!(std::io::stdout(), "{}", cluster.id());
+    screen.note(&format!("{} runs; its pages: {}", report.id, report.tracking_url));
+    if !attached {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let report = tokio::select! {
+        report = cluster.wait_until_ended() => report?,
+        code = signals.next() => {
+            screen.note("killing the application");
+            cluster.kill("its user interrupted the command that started it").await?;
+            return Ok(ExitCode::from(code));
+        }
+    };
+    cluster.ended_well(&report)?;
+    screen.note(&format!("{} has finished", report.id));
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The configuration of a client of the session that is configured.

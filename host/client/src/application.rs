@@ -1,7 +1,7 @@
-//! A job whose cluster lives for it: `main` runs in the JobManager, and the
-//! job's end is the cluster's.
+//! A job whose cluster lives for it: the job's end is the cluster's. Its `main`
+//! runs in the JobManager, or ran in the client, which then shipped the graph.
 
-use crate::{Job, JobRequest, Sandbox, from_rpc};
+use crate::{Job, JobRequest, Sandbox, from_rpc, yarn};
 use heddle_entrypoint::ApplicationStatus;
 use heddle_model::config::value::HighAvailabilityType;
 use heddle_model::config::{Configuration, options as o};
@@ -15,22 +15,40 @@ use tracing::{error, info};
 /// Pause before a dispatcher that does not lead yet is asked again.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
+/// Where the job of a cluster comes from.
+#[derive(Clone, Debug)]
+pub enum ApplicationJob {
+    /// Its `main` runs here.
+    Program(JobRequest),
+    /// Graph and component lie in the container's folder.
+    Shipped,
+}
+
 /// Runs the job of a cluster to its end; with why it failed, if it did.
 ///
 /// # Errors
 /// What is wrong with the component, its graph, or its submission. A job that
 /// failed is none: its status tells.
 pub async fn run_application(
-    request: &JobRequest,
+    job: &ApplicationJob,
     configuration: &Configuration,
     dispatcher: Arc<dyn DispatcherGateway>,
 ) -> Result<(ApplicationStatus, Option<Failure>), Failure> {
-    let sandbox = Sandbox::open(configuration)?;
-    let mut job = Job::prepare(request, configuration, &sandbox).await?;
-    if let Some(job_id) = fixed_job_id(configuration) {
-        job.graph.job_id = job_id;
-    }
-    let (graph, content, _component) = job.into_submission()?;
+    let (graph, content, _component) = match job {
+        ApplicationJob::Program(request) => {
+            let sandbox = Sandbox::open(configuration)?;
+            let mut job = Job::prepare(request, configuration, &sandbox).await?;
+            if let Some(job_id) = fixed_job_id(configuration) {
+                job.graph.job_id = job_id;
+            }
+            let (graph, content, component) = job.into_submission()?;
+            (graph, content, Some(component))
+        }
+        ApplicationJob::Shipped => {
+            let (graph, content) = yarn::shipped_job()?;
+            (graph, content, None)
+        }
+    };
     let (job_id, name) = (graph.job_id, graph.name.clone());
     until_it_leads(|| dispatcher.put_blob(content.clone().into())).await?;
     match until_it_leads(|| dispatcher.submit_job(graph.clone())).await {

@@ -5,26 +5,8 @@ use crate::{ClusterClient, Connection, EmbeddedCluster, Sandbox};
 use heddle_connectors::Console;
 use heddle_model::config::value::Target;
 use heddle_model::config::{Configuration, options as o};
-use heddle_model::failure::{ErrorCode, Failure};
+use heddle_model::failure::Failure;
 use std::sync::Arc;
-
-/// Whether this build serves the configured target.
-///
-/// # Errors
-/// H1201 with what does work.
-pub fn check_target(configuration: &Configuration) -> Result<(), Failure> {
-    match configuration.get(&o::EXECUTION_TARGET) {
-        Target::Local | Target::Remote | Target::YarnApplication | Target::YarnSession => Ok(()),
-        target => Err(Failure::new(
-            ErrorCode::ConfigurationInvalid,
-            format!(
-                "target `{target}` (from {}) is not served by this version; `local`, `remote`, `yarn-application` and \
-                 `yarn-session` are",
-                configuration.origin(&o::EXECUTION_TARGET)
-            ),
-        )),
-    }
-}
 
 /// A cluster to run jobs on.
 pub struct Executor {
@@ -46,7 +28,6 @@ impl Executor {
         console: Arc<dyn Console>,
         connection: Arc<dyn Connection>,
     ) -> Result<Self, Failure> {
-        check_target(configuration)?;
         if configuration.get(&o::EXECUTION_TARGET) == Target::Remote {
             return Ok(Self { client: ClusterClient::remote(configuration, connection)?, own: None });
         }

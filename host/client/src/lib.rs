@@ -14,11 +14,11 @@ mod job;
 mod leading_dispatcher;
 pub mod yarn;
 
-pub use application::run_application;
+pub use application::{ApplicationJob, run_application};
 pub use cluster_client::{ClusterClient, RunningJob};
 pub use embedded_cluster::EmbeddedCluster;
 pub use embedded_driver::{Exchange, Networks};
-pub use executor::{Executor, check_target};
+pub use executor::Executor;
 pub use heddle_entrypoint::Sandbox;
 pub use job::{Job, JobRequest};
 pub use leading_dispatcher::Connection;

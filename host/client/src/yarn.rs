@@ -4,6 +4,7 @@
 
 mod deployment;
 mod master;
+mod per_job;
 mod remembered;
 mod shipped;
 
@@ -11,6 +12,8 @@ pub use deployment::{Kind, YarnClient, YarnCluster};
 pub use heddle_yarn::deploy::Notices;
 pub use heddle_yarn::types::ApplicationReport as Report;
 pub use master::{ApplicationMaster, Environment};
+pub use per_job::ShippedJob;
+pub(crate) use per_job::shipped_job;
 pub use remembered::Remembered;
 
 use heddle_model::failure::{ErrorCode, Failure};
@@ -20,6 +23,8 @@ use heddle_yarn::{configuration, deploy, driver, files, rpc};
 const PROGRAM: &str = "heddle";
 const CONFIGURATION: &str = "conf/config.yaml";
 const HADOOP: &str = "hadoop/yarn-site.xml";
+const JOB_GRAPH: &str = "job.graph";
+const COMPONENT: &str = "job.wasm";
 /// Their folders, for the environment.
 const CONF_DIR: &str = "conf";
 const HADOOP_CONF_DIR: &str = "hadoop";
@@ -47,11 +52,17 @@ fn deployment(error: &deploy::Error) -> Failure {
         deploy::Error::TooLarge { .. } => Failure::new(ErrorCode::YarnApplication, error.to_string()),
         deploy::Error::Interrupted => Failure::new(ErrorCode::YarnApplication, error.to_string()),
         deploy::Error::Ended { id, state, diagnostics } => {
-            let first = diagnostics.lines().find(|line| !line.trim().is_empty()).unwrap_or("no diagnostics");
-            let message = format!("{id} is {state} before it ran: {}", first.trim());
-            Failure::new(ErrorCode::YarnApplication, message).with_details(diagnostics.clone())
+            ended(&format!("{id} is {state} before it ran"), diagnostics)
         }
     }
+}
+
+/// The first line of YARN's diagnostics, and what helps if that is known.
+fn ended(what: &str, diagnostics: &str) -> Failure {
+    let first = diagnostics.lines().find(|line| !line.trim().is_empty()).unwrap_or("no diagnostics");
+    let hint = driver::hint(diagnostics).map(|hint| format!("; {hint}")).unwrap_or_default();
+    Failure::new(ErrorCode::YarnApplication, format!("{what}: {}{hint}", first.trim()))
+        .with_details(diagnostics)
 }
 
 fn driven(error: driver::Error) -> Failure {

@@ -9,6 +9,7 @@ use crate::leadership::OnLeadership;
 use crate::role::Role;
 use crate::signals::Signals;
 use crate::status::{ApplicationStatus, End};
+use heddle_ha::files::Election;
 use heddle_model::config::{Configuration, Origin, options as o};
 use heddle_model::failure::Failure;
 use heddle_model::id::ResourceManagerId;
@@ -42,16 +43,27 @@ impl ClusterEntrypoint {
     /// cannot be used, a configuration that does not add up.
     pub async fn start(self) -> Result<RunningCluster, Failure> {
         let make = Box::new(|_| Box::new(StandaloneDriver) as Box<dyn ResourceManagerDriver>);
-        self.start_with(async |_, _| Ok(DriverFactory { make, starts_workers: false })).await
+        let driver = async |_: &str, _: &Configuration| Ok(DriverFactory { make, starts_workers: false });
+        self.start_as(Election::Lock, driver).await
     }
 
-    /// The same with workers that `driver` brings: it is told where this
-    /// process is reached, once that is known, and its configuration.
+    /// The same for a JobManager that somebody else starts once the one before
+    /// has ended: it leads at once. It has workers that `driver` brings, which
+    /// is told where this process is reached, once that is known, and its
+    /// configuration.
     ///
     /// # Errors
     /// As [`ClusterEntrypoint::start`], and those of the driver.
     pub async fn start_with(
         self,
+        driver: impl AsyncFnOnce(&str, &Configuration) -> Result<DriverFactory, Failure>,
+    ) -> Result<RunningCluster, Failure> {
+        self.start_as(Election::LastComer, driver).await
+    }
+
+    async fn start_as(
+        self,
+        election: Election,
         driver: impl AsyncFnOnce(&str, &Configuration) -> Result<DriverFactory, Failure>,
     ) -> Result<RunningCluster, Failure> {
         let Self { environment, mut configuration } = self;
@@ -66,7 +78,7 @@ impl ClusterEntrypoint {
             server.run(stop).await;
             Ok::<(), Failure>(())
         });
-        let ha = HighAvailability::services(&configuration)?;
+        let ha = HighAvailability::services(&configuration, election).await?;
         info!(kind = %configuration.get(&o::HIGH_AVAILABILITY), cluster_id, "high-availability services");
         let folders = Folders::create(&configuration, "jobmanager")?;
         let blobs = folders.open_blob_server(&configuration)?;

@@ -3,7 +3,7 @@
 
 use crate::invalid;
 use heddle_ha::Services;
-use heddle_ha::files::{self, FileLeaderRetrieval, FileOptions};
+use heddle_ha::files::{self, Election, FileLeaderRetrieval, FileOptions};
 use heddle_model::config::value::HighAvailabilityType;
 use heddle_model::config::{Configuration, options as o};
 use heddle_model::failure::{ErrorCode, Failure};
@@ -67,14 +67,28 @@ impl HighAvailability {
     ///
     /// # Errors
     /// H3401: the folder cannot be used.
-    pub fn services(configuration: &Configuration) -> Result<Services, Failure> {
+    pub async fn services(configuration: &Configuration, election: Election) -> Result<Services, Failure> {
         // Its own port need not be a certain one.
         if configuration.get(&o::HIGH_AVAILABILITY) == HighAvailabilityType::None {
             return Ok(Services::embedded(rand::random()));
         }
         match Self::from_configuration(configuration)? {
             Self::Standalone { .. } => Ok(Services::embedded(rand::random())),
-            Self::Files(options) => files::open(&options).map_err(storage),
+            Self::Files(options) => files::open(&FileOptions { election, ..options }).await.map_err(storage),
+        }
+    }
+
+    /// Removes what is stored of a cluster that will not come back.
+    ///
+    /// # Errors
+    /// H3401: the folder cannot be removed.
+    pub async fn remove(configuration: &Configuration) -> Result<(), Failure> {
+        if configuration.get(&o::HIGH_AVAILABILITY) == HighAvailabilityType::None {
+            return Ok(());
+        }
+        match Self::from_configuration(configuration)? {
+            Self::Standalone { .. } => Ok(()),
+            Self::Files(options) => files::remove(&options).await.map_err(storage),
         }
     }
 

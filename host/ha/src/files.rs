@@ -4,7 +4,7 @@
 //! The folder of a cluster is `<storageDir>/<cluster-id>`:
 //!
 //! ```text
-//! leader.lock                   held (flock) by the process that leads
+//! leader.lock                   held (flock) by the process that leads, if the lock decides
 //! leader.json                   epoch, session and address of the leader
 //! job-graphs/<job id>.json      jobs that have not ended
 //! job-results/<job id>_COMMITTING.json     what jobs that finished are to publish
@@ -19,6 +19,7 @@ mod blobs;
 mod commitments;
 mod document;
 mod election;
+mod file_system;
 mod folder;
 mod graphs;
 mod leader;
@@ -27,6 +28,7 @@ mod retrieval;
 
 pub use blobs::FileBlobStore;
 pub use election::FileElection;
+pub use file_system::{FileSystem, SharedFolders};
 pub use graphs::FileJobGraphStore;
 pub use leader::LeaderInformation;
 pub use results::FileJobResultStore;
@@ -39,8 +41,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Who leads of those that want to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Election {
+    /// The one with the lock; the others stand by. For a folder whose file
+    /// system has locks.
+    Lock,
+    /// The one that came last, at once. For processes that somebody else starts
+    /// one after the other, such as YARN an application's attempts.
+    LastComer,
+}
+
 #[derive(Clone, Debug)]
 pub struct FileOptions {
+    pub files: Arc<dyn FileSystem>,
+    pub election: Election,
     /// `high-availability.storageDir`; created if absent.
     pub storage: PathBuf,
     /// `high-availability.cluster-id`: clusters of different ids do not see
@@ -54,6 +69,8 @@ pub struct FileOptions {
 impl FileOptions {
     pub fn new(storage: impl Into<PathBuf>, cluster_id: impl Into<String>) -> Self {
         Self {
+            files: Arc::new(SharedFolders),
+            election: Election::Lock,
             storage: storage.into(),
             cluster_id: cluster_id.into(),
             poll_interval: Duration::from_millis(200),
@@ -89,14 +106,20 @@ impl FileOptions {
 ///
 /// # Errors
 /// The folder cannot be created or opened; the error names it.
-pub fn open(options: &FileOptions) -> Result<Services, Error> {
-    let folder = Arc::new(Folder::open(&options.folder()?)?);
+pub async fn open(options: &FileOptions) -> Result<Services, Error> {
+    let (files, root) = (options.files.clone(), options.folder()?);
+    let folder = Arc::new(blocking(move || Folder::open(files, &root)).await?);
     let leader = Arc::new(LeaderFile::new(folder.clone()));
     Ok(Services {
         job_graphs: Arc::new(FileJobGraphStore::new(folder.clone(), leader.clone())),
         job_results: Arc::new(FileJobResultStore::new(folder.clone(), leader.clone())),
         blobs: Arc::new(FileBlobStore::new(folder.clone(), leader.clone())),
-        dispatcher_election: Box::new(FileElection::new(folder, leader, options.poll_interval)),
+        dispatcher_election: Box::new(FileElection::new(
+            folder,
+            leader,
+            options.poll_interval,
+            options.election,
+        )),
     })
 }
 
@@ -105,7 +128,22 @@ pub fn open(options: &FileOptions) -> Result<Services, Error> {
 /// # Errors
 /// As [`open`].
 pub fn retrieval(options: &FileOptions) -> Result<FileLeaderRetrieval, Error> {
-    Ok(FileLeaderRetrieval::new(options.folder()?, options.poll_interval))
+    Ok(FileLeaderRetrieval::new(options.files.clone(), options.folder()?, options.poll_interval))
+}
+
+/// Removes all that is stored of a cluster that will not come back.
+///
+/// # Errors
+/// The folder cannot be removed; the error names it.
+pub async fn remove(options: &FileOptions) -> Result<(), Error> {
+    let (files, folder) = (options.files.clone(), options.folder()?);
+    blocking(move || match files.remove_folder(&folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(storage("removing the high-availability folder", &folder, &error))
+        }
+        _ => Ok(()),
+    })
+    .await
 }
 
 /// Runs file access off the async threads.

@@ -54,24 +54,57 @@ fn yarn(dist: &Path) -> anyhow::Result<()> {
         eprintln!("   !! SKIPPED, nothing of YARN is tested: {missing:#}");
         return Ok(());
     }
+    let plain = YarnOptions { nodemanagers: 1, settings: Vec::new() };
+    // One of them is killed.
+    let faults = YarnOptions { nodemanagers: 2, settings: settings(&FAULTS) };
     // What protects the tokens' connections is another world with privacy.
-    let privacy = vec![("hadoop.rpc.protection".to_owned(), "privacy".to_owned())];
-    for (settings, filter) in [(Vec::new(), ""), (privacy, "masters")] {
-        let options = YarnOptions { settings, ..YarnOptions::default() };
+    let strict = YarnOptions { nodemanagers: 1, settings: settings(&STRICT) };
+    for (options, of_yarn, of_jobs) in [
+        (plain, Some(""), ["yarn", "yarn_files", "yarn_client"].as_slice()),
+        (faults, None, &["yarn_faults"]),
+        (strict, Some("masters"), &[]),
+    ] {
         let servers = Running::start(Kind::Yarn(options), "yarn-of-tests")?;
-        let mut tests = release("test", &["heddle-yarn".to_owned()]);
-        tests.args(["--test", "servers", filter]).env("HEDDLE_TEST_YARN", servers.conf());
-        check(&mut tests)?;
-        if filter.is_empty() {
+        if let Some(filter) = of_yarn {
+            let mut tests = release("test", &["heddle-yarn".to_owned()]);
+            check(tests.args(["--test", "servers", filter]).env("HEDDLE_TEST_YARN", servers.conf()))?;
+        }
+        if of_yarn == Some("") {
             let mut tests = release("test", &["heddle-filesystem".to_owned()]);
             check(tests.args(["--test", "hdfs"]).env("HEDDLE_TEST_YARN", servers.conf()))?;
+        }
+        for name in of_jobs {
             let mut tests = release("test", &["heddle-tests".to_owned()]);
-            tests.args(["--test", "yarn", "--test", "yarn_files", "--test", "yarn_client"]);
-            check(tests.env("HEDDLE_DIST", dist).env("HEDDLE_TEST_YARN", servers.conf()))?;
+            tests.args(["--test", name]).env("HEDDLE_DIST", dist).env("HEDDLE_TEST_YARN", servers.conf());
+            check(&mut tests)?;
         }
         servers.stop()?;
     }
     Ok(())
+}
+
+/// Nodes leave memory to the kernel otherwise, even if the kernel was not asked.
+const ENFORCED: (&str, &str) = ("yarn.nodemanager.resource.memory.enforced", "false");
+
+/// A node that is silent is soon given up; nodes look at their containers often.
+const FAULTS: [(&str, &str); 4] = [
+    ENFORCED,
+    ("yarn.nodemanager.container-monitor.interval-ms", "300"),
+    ("yarn.nm.liveness-monitor.expiry-interval-ms", "10000"),
+    ("yarn.resourcemanager.nm.liveness-monitor.interval-ms", "1000"),
+];
+
+/// Tokens are renewed within half a minute; the check of virtual memory is on.
+const STRICT: [(&str, &str); 5] = [
+    ENFORCED,
+    ("hadoop.rpc.protection", "privacy"),
+    ("yarn.am.liveness-monitor.expiry-interval-ms", "8000"),
+    ("yarn.resourcemanager.am-rm-tokens.master-key-rolling-interval-secs", "25"),
+    ("yarn.nodemanager.vmem-check-enabled", "true"),
+];
+
+fn settings(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
 fn release(command: &str, packages: &[String]) -> Command {

@@ -4,6 +4,7 @@
 
 use crate::applications::{Applications, NewApplication, Submission};
 use crate::configuration::Configuration;
+use crate::driver;
 use crate::files::{self, Files};
 use crate::id::ApplicationId;
 use crate::launch::{Launch, LocalResource, Visibility};
@@ -62,6 +63,12 @@ pub struct Deployment {
     pub make: MakeFiles,
     pub environment: BTreeMap<String, String>,
     pub command: String,
+    /// How often the application master is started, at the most.
+    pub attempts_max: u32,
+    /// Failures of attempts count for so long; without it for ever.
+    pub failures_validity: Option<Duration>,
+    /// Whether the next attempt takes over the containers of the one before.
+    pub keep_containers: bool,
     pub replication: Option<u32>,
     /// Where files are staged; without it the user's home.
     pub staging: Option<String>,
@@ -77,6 +84,9 @@ pub struct Shipped {
 }
 
 pub type MakeFiles = Box<dyn Fn(ApplicationId) -> BTreeMap<String, Vec<u8>> + Send>;
+
+/// Whether nodes kill containers for the address space they have.
+const VIRTUAL_CHECK: &str = "yarn.nodemanager.vmem-check-enabled";
 
 /// Below the user's home, as Flink's `.flink`.
 const STAGING: &str = ".heddle";
@@ -105,7 +115,7 @@ impl Deployment {
     ) -> Result<Deployed, Error> {
         let mut stop = pin!(stop);
         let looked = async {
-            self.look(applications, notices).await?;
+            self.look(configuration, applications, notices).await?;
             let new = applications.new_application().await?;
             self.fits(&new).map(|()| new)
         };
@@ -140,7 +150,20 @@ impl Deployment {
     }
 
     /// What may keep it waiting.
-    async fn look(&self, applications: &Applications, notices: &dyn Notices) -> Result<(), Error> {
+    async fn look(
+        &self,
+        configuration: &Configuration,
+        applications: &Applications,
+        notices: &dyn Notices,
+    ) -> Result<(), Error> {
+        // The nodes' own files decide; this machine's often are the same.
+        if configuration.bool(VIRTUAL_CHECK, true).unwrap_or(true) {
+            let origin = if configuration.get(VIRTUAL_CHECK).is_some() { "" } else { " unless it is set" };
+            notices.note(&format!(
+                "YARN's nodes end containers for their virtual memory (`{VIRTUAL_CHECK}` is true{origin}): {}",
+                driver::VIRTUAL_MEMORY
+            ));
+        }
         let root = applications.queue("root").await?;
         if root.is_some_and(|root| !root.has(&self.queue)) {
             notices.note(&format!("YARN has no queue `{}`; it may refuse the application", self.queue));
@@ -255,9 +278,9 @@ impl Deployment {
             tags: self.tags,
             resource: self.master,
             node_label: self.node_label,
-            attempts_max: 1,
-            failures_validity: None,
-            keep_containers: false,
+            attempts_max: self.attempts_max,
+            failures_validity: self.failures_validity,
+            keep_containers: self.keep_containers,
             launch,
             rolled_logs_include: None,
             rolled_logs_exclude: None,

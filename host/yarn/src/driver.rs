@@ -6,5 +6,5 @@ mod causes;
 mod service;
 
 pub use brain::{Action, Brain, Event, Intervals};
-pub use causes::cause;
+pub use causes::{VIRTUAL_MEMORY, cause, hint};
 pub use service::{Error, Handle, Options, Service, WorkerTemplate, YarnDriver};

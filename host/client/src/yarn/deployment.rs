@@ -2,9 +2,10 @@
 
 use crate::JobRequest;
 use crate::yarn::{
-    CONF_DIR, CONFIGURATION, HADOOP, HADOOP_CONF_DIR, PROGRAM, Remembered, call, deployment, hadoop, shipped,
-    staging,
+    COMPONENT, CONF_DIR, CONFIGURATION, HADOOP, HADOOP_CONF_DIR, JOB_GRAPH, PROGRAM, Remembered, ShippedJob,
+    call, deployment, ended, hadoop, shipped, staging,
 };
+use heddle_model::config::value::HighAvailabilityType;
 use heddle_model::config::{ConfigOption, Configuration, Origin, options as o};
 use heddle_model::failure::{ErrorCode, Failure};
 use heddle_model::memory::TaskExecutorProcessSpec;
@@ -21,6 +22,9 @@ use std::time::Duration;
 /// How long a ResourceManager that is not there is tried.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// YARN's own default of the most there can be.
+const ATTEMPTS_OF_HIGH_AVAILABILITY: u32 = 2;
+
 /// What a cluster is there for.
 #[derive(Clone, Debug)]
 pub enum Kind {
@@ -28,6 +32,8 @@ pub enum Kind {
     Session,
     /// One job, whose `main` runs in the JobManager.
     Application(JobRequest),
+    /// One job, whose graph is shipped.
+    Job(ShippedJob),
 }
 
 /// Speaks to a ResourceManager.
@@ -128,6 +134,7 @@ impl YarnClient {
             Failure::new(ErrorCode::Internal, format!("cannot find the program's own file: {error}"))
         })?;
         let mut files = BTreeMap::from([(PROGRAM.to_owned(), program)]);
+        let mut made = BTreeMap::from([(HADOOP.to_owned(), self.hadoop.to_xml().into_bytes())]);
         let (daemon, default_name, job) = match kind {
             Kind::Session => ("yarnsession", "Heddle session cluster", String::new()),
             Kind::Application(request) => {
@@ -136,6 +143,11 @@ impl YarnClient {
                 let words = std::iter::once(format!("./{name}")).chain(request.arguments.iter().cloned());
                 let job = words.map(|word| format!(" {}", quoted(&word))).collect();
                 ("yarnapplication", "Heddle application cluster", job)
+            }
+            Kind::Job(job) => {
+                files.insert(COMPONENT.to_owned(), job.component.clone());
+                made.insert(JOB_GRAPH.to_owned(), job.graph.clone());
+                ("yarnjob", "Heddle per-job cluster", String::new())
             }
         };
         let command = format!(
@@ -155,7 +167,10 @@ impl YarnClient {
         ]);
         let own = self.shipped_configuration();
         let shipped = shipped::find(configuration, |name| files.contains_key(name))?;
-        let site = self.hadoop.to_xml();
+        let is_available = configuration.get(&o::HIGH_AVAILABILITY) != HighAvailabilityType::None;
+        let attempts = configuration
+            .get(&o::YARN_ATTEMPTS)
+            .map_or(if is_available { ATTEMPTS_OF_HIGH_AVAILABILITY } else { 1 }, |attempts| attempts.get());
         Ok(Deployment {
             name: configuration.get(&o::YARN_NAME).unwrap_or_else(|| default_name.to_owned()),
             application_type: configuration.get(&o::YARN_TYPE),
@@ -177,13 +192,17 @@ impl YarnClient {
             provided: configuration.get(&o::YARN_PROVIDED_LIB_DIRS),
             make: Box::new(move |id| {
                 let cluster = format!("{}: \"{id}\"\n", o::CLUSTER_ID.key());
-                BTreeMap::from([
-                    (CONFIGURATION.to_owned(), (own.clone() + &cluster).into_bytes()),
-                    (HADOOP.to_owned(), site.clone().into_bytes()),
-                ])
+                let mut made = made.clone();
+                made.insert(CONFIGURATION.to_owned(), (own.clone() + &cluster).into_bytes());
+                made
             }),
             environment,
             command,
+            attempts_max: attempts,
+            failures_validity: Some(configuration.get(&o::YARN_ATTEMPT_VALIDITY))
+                .filter(|time| !time.is_zero()),
+            // Without high availability nobody knows what runs in them.
+            keep_containers: is_available,
             replication: configuration.get(&o::YARN_REPLICATION).map(|copies| copies.get()),
             staging: configuration.get(&o::YARN_STAGING),
         })
@@ -301,15 +320,13 @@ impl YarnCluster {
         if report.final_status == FinalStatus::AppSucceeded {
             return Ok(());
         }
-        let first = report.diagnostics.lines().find(|line| !line.trim().is_empty());
-        let message = format!(
-            "{} has ended as {} ({}): {}",
+        let what = format!(
+            "{} has ended as {} ({})",
             report.id,
             report.final_status.as_str_name(),
             report.state.as_str_name(),
-            first.unwrap_or("no diagnostics").trim()
         );
-        Err(Failure::new(ErrorCode::YarnApplication, message).with_details(report.diagnostics.clone()))
+        Err(ended(&what, &report.diagnostics))
     }
 
     /// # Errors

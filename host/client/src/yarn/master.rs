@@ -4,10 +4,12 @@
 use crate::yarn::deployment::{delete_staged, folders, worker_resource};
 use crate::yarn::{CONF_DIR, HADOOP_CONF_DIR, PROGRAM, driven, hadoop};
 use heddle_entrypoint::{ApplicationStatus, DriverFactory, Role};
+use heddle_model::config::value::HighAvailabilityType;
 use heddle_model::config::{Configuration, options as o};
 use heddle_model::failure::{ErrorCode, Failure};
 use heddle_yarn::configuration::{self, Configuration as Hadoop};
 use heddle_yarn::driver::{Handle, Options, Service, WorkerTemplate};
+use heddle_yarn::id::ContainerId;
 use heddle_yarn::launch::{Launch, LocalResource};
 use heddle_yarn::staged;
 use heddle_yarn::token::{self, Credentials};
@@ -18,6 +20,10 @@ use std::path::PathBuf;
 use tracing::{info, warn};
 
 pub use heddle_yarn::configuration::Environment;
+
+/// Variables that YARN sets in the application master's container.
+const MAX_ATTEMPTS: &str = "MAX_APP_ATTEMPTS";
+const CONTAINER: &str = "CONTAINER_ID";
 
 /// What a container tells the process in it.
 struct Given {
@@ -62,6 +68,7 @@ pub struct ApplicationMaster {
     hadoop: Hadoop,
     folder: String,
     user: String,
+    is_followed: bool,
 }
 
 impl ApplicationMaster {
@@ -109,13 +116,20 @@ impl ApplicationMaster {
         let service =
             Role::start("connection to YARN", |stop| async move { service.run(stop).await.map_err(driven) });
         let make = Box::new(move |_| Box::new(driver.clone()) as Box<_>);
-        let master = Self { handle, service, hadoop, folder, user };
+        let is_followed = is_followed(environment, configuration);
+        let master = Self { handle, service, hadoop, folder, user, is_followed };
         Ok((master, DriverFactory { make, starts_workers: true }))
     }
 
     /// Why YARN does not want it any more. Cancel-safe.
     pub async fn failed(&mut self) -> Failure {
         self.service.failed().await
+    }
+
+    /// Whether YARN starts another JobManager, which goes on, when this one ends
+    /// without a word.
+    pub fn is_followed(&self) -> bool {
+        self.is_followed
     }
 
     /// Tells YARN how the application ended; what was staged is deleted.
@@ -126,13 +140,25 @@ impl ApplicationMaster {
             ApplicationStatus::Canceled => FinalStatus::AppKilled,
             ApplicationStatus::Unknown => FinalStatus::AppUndefined,
         };
+        info!(status = status.as_str_name(), diagnostics, "unregistering from YARN");
+        self.handle.finish(status, diagnostics).await;
+        // Not before: another attempt would need it.
         if let Err(error) = delete_staged(&self.hadoop, &self.user, &self.folder).await {
             warn!(%error, "what was staged is left behind");
         }
-        info!(status = status.as_str_name(), diagnostics, "unregistering from YARN");
-        self.handle.finish(status, diagnostics).await;
         self.service.shut_down().await;
     }
+}
+
+/// Failures of attempts that do not count any more make room for others.
+fn is_followed(environment: &Environment, configuration: &Configuration) -> bool {
+    if configuration.get(&o::HIGH_AVAILABILITY) == HighAvailabilityType::None {
+        return false;
+    }
+    let most: i32 = environment.get(MAX_ATTEMPTS).and_then(|most| most.parse().ok()).unwrap_or(1);
+    let container: Option<ContainerId> = environment.get(CONTAINER).and_then(|id| id.parse().ok());
+    let attempt = container.map_or(1, |container| container.attempt.number);
+    most > 1 && (attempt < most || !configuration.get(&o::YARN_ATTEMPT_VALIDITY).is_zero())
 }
 
 fn worker_command(configuration: &Configuration, host: &str, port: &str) -> String {

@@ -41,11 +41,11 @@ impl BlobStore for FileBlobStore {
             let job_folder = job_folder(&folder, job_id);
             let copy = job_folder.join(key.to_string());
             let failed = |error: std::io::Error| storage("copying a blob", &copy, &error);
-            std::fs::create_dir_all(&job_folder).map_err(failed)?;
+            folder.files.create_folder(&job_folder).map_err(failed)?;
             leader.check()?;
             let former = copies.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
             let linked = match former {
-                Some(former) => match std::fs::hard_link(&former, &copy) {
+                Some(former) => match folder.files.link(&former, &copy) {
                     Ok(()) => true,
                     Err(error) => error.kind() == ErrorKind::AlreadyExists,
                 },
@@ -66,10 +66,12 @@ impl BlobStore for FileBlobStore {
     }
 
     async fn get(&self, job_id: JobId, key: BlobKey) -> Result<Option<PathBuf>, Error> {
-        let copy = job_folder(&self.folder, job_id).join(key.to_string());
-        blocking(move || {
-            let there = copy.try_exists().map_err(|error| storage("looking for a blob", &copy, &error))?;
-            Ok(there.then_some(copy))
+        let folder = self.folder.clone();
+        let copy = job_folder(&folder, job_id).join(key.to_string());
+        blocking(move || match folder.files.on_this_machine(&copy) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(storage("looking for a blob", &copy, &error)),
         })
         .await
     }
@@ -79,7 +81,7 @@ impl BlobStore for FileBlobStore {
         blocking(move || {
             leader.check()?;
             let job_folder = job_folder(&folder, job_id);
-            match std::fs::remove_dir_all(&job_folder) {
+            match folder.files.remove_folder(&job_folder) {
                 Err(error) if error.kind() != ErrorKind::NotFound => {
                     Err(storage("removing the blobs of a job", &job_folder, &error))
                 }

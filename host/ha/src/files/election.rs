@@ -1,6 +1,9 @@
-//! The election: who holds the lock of `leader.lock` leads. The kernel lets go
-//! of it when the process ends, however it ends; the others stand by.
+//! The election. By lock: who holds that of `leader.lock` leads; the kernel lets
+//! go of it when the process ends, however it ends, and the others stand by. By
+//! order of arrival: who comes last leads at once, and whoever led before finds
+//! a higher epoch in the folder.
 
+use super::Election;
 use super::folder::{Folder, Found};
 use super::leader::{FILE, KIND, LeaderFile, LeaderInformation};
 use super::{blocking, storage};
@@ -23,31 +26,44 @@ pub struct FileElection {
     folder: Arc<Folder>,
     leader: Arc<LeaderFile>,
     poll_interval: Duration,
-    /// Held while it leads.
-    lock: Option<Arc<File>>,
+    rule: Election,
+    state: State,
     noticed: Option<Instant>,
+}
+
+enum State {
+    Contending,
+    /// With the lock, if there is one.
+    Leading(Option<Arc<File>>),
+    /// It led once, and does not come back.
+    Superseded,
 }
 
 /// What one look at the folder led to.
 enum Look {
     Granted {
         session: u128,
-        lock: File,
+        lock: Option<File>,
     },
     /// Another process leads.
     Taken(Option<LeaderInformation>),
 }
 
 impl FileElection {
-    pub(super) fn new(folder: Arc<Folder>, leader: Arc<LeaderFile>, poll_interval: Duration) -> Self {
-        Self { folder, leader, poll_interval, lock: None, noticed: None }
+    pub(super) fn new(
+        folder: Arc<Folder>,
+        leader: Arc<LeaderFile>,
+        poll_interval: Duration,
+        rule: Election,
+    ) -> Self {
+        Self { folder, leader, poll_interval, rule, state: State::Contending, noticed: None }
     }
 
     async fn try_to_lead(&mut self) -> Result<Option<u128>, Error> {
-        let (folder, leader) = (self.folder.clone(), self.leader.clone());
-        match blocking(move || look(&folder, &leader)).await? {
+        let (folder, leader, rule) = (self.folder.clone(), self.leader.clone(), self.rule);
+        match blocking(move || look(&folder, &leader, rule)).await? {
             Look::Granted { session, lock } => {
-                self.lock = Some(Arc::new(lock));
+                self.state = State::Leading(lock.map(Arc::new));
                 self.noticed = None;
                 Ok(Some(session))
             }
@@ -78,14 +94,20 @@ impl FileElection {
     }
 
     /// Whether the lock and the epoch are still this process's.
-    async fn still_leads(&self, lock: Arc<File>) -> Result<bool, Error> {
+    async fn still_leads(&self, lock: Option<Arc<File>>) -> Result<bool, Error> {
         let (folder, leader) = (self.folder.clone(), self.leader.clone());
         blocking(move || {
             let path = folder.path(LOCK);
-            let held = lock.metadata().map_err(|error| storage("looking at the lock", &path, &error))?;
-            // Somebody may have removed the file and locked another one.
-            let same = std::fs::metadata(&path)
-                .is_ok_and(|there| (there.dev(), there.ino()) == (held.dev(), held.ino()));
+            let same = match lock {
+                None => true,
+                Some(lock) => {
+                    let held =
+                        lock.metadata().map_err(|error| storage("looking at the lock", &path, &error))?;
+                    // Somebody may have removed the file and locked another one.
+                    std::fs::metadata(&path)
+                        .is_ok_and(|there| (there.dev(), there.ino()) == (held.dev(), held.ino()))
+                }
+            };
             match leader.check() {
                 Ok(()) => Ok(same),
                 Err(Error::NotLeader { .. }) => Ok(false),
@@ -96,7 +118,12 @@ impl FileElection {
     }
 }
 
-fn look(folder: &Folder, leader: &LeaderFile) -> Result<Look, Error> {
+fn look(folder: &Folder, leader: &LeaderFile, rule: Election) -> Result<Look, Error> {
+    if rule == Election::LastComer {
+        folder.remove_half_written()?;
+        let session = leader.grant(rand::random())?.0;
+        return Ok(Look::Granted { session, lock: None });
+    }
     let path = folder.path(LOCK);
     let lock = OpenOptions::new()
         .create(true)
@@ -108,7 +135,7 @@ fn look(folder: &Folder, leader: &LeaderFile) -> Result<Look, Error> {
         Ok(()) => {
             folder.remove_half_written()?;
             let session = leader.grant(rand::random())?.0;
-            Ok(Look::Granted { session, lock })
+            Ok(Look::Granted { session, lock: Some(lock) })
         }
         Err(TryLockError::WouldBlock) => Ok(Look::Taken(match folder.read(FILE, KIND)? {
             Found::Good(by) => Some(by),
@@ -123,7 +150,12 @@ impl LeaderElection for FileElection {
     async fn next(&mut self) -> Leadership {
         let mut failed = None;
         loop {
-            match self.lock.clone() {
+            let lock = match &self.state {
+                State::Contending => None,
+                State::Leading(lock) => Some(lock.clone()),
+                State::Superseded => return std::future::pending().await,
+            };
+            match lock {
                 None => match self.try_to_lead().await {
                     Ok(Some(session)) => return Leadership::Granted { session },
                     Ok(None) => failed = None,
@@ -137,7 +169,10 @@ impl LeaderElection for FileElection {
                             "another leader took over, or the lock was removed; this one leads no longer"
                         );
                         self.leader.revoke();
-                        self.lock = None;
+                        self.state = match self.rule {
+                            Election::Lock => State::Contending,
+                            Election::LastComer => State::Superseded,
+                        };
                         return Leadership::Revoked;
                     }
                     // Nobody else can have taken over as far as is known.
@@ -156,7 +191,7 @@ impl LeaderElection for FileElection {
 
 impl Drop for FileElection {
     fn drop(&mut self) {
-        if self.lock.is_some() {
+        if matches!(self.state, State::Leading(_)) {
             self.leader.resign();
         }
     }

@@ -2,14 +2,16 @@
 //! renamed, and the folder synced. What cannot be read is set aside, never
 //! removed. Blocking.
 
+use super::file_system::FileSystem;
 use super::{document, storage};
 use crate::Error;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 use tracing::warn;
 
 /// Files that a crash left half written have this ending.
@@ -30,19 +32,21 @@ pub(super) enum Found<T> {
 
 #[derive(Debug)]
 pub(super) struct Folder {
+    pub(super) files: Arc<dyn FileSystem>,
     root: PathBuf,
     /// Makes the names of temporary files of this process unique.
     next_temporary: AtomicU64,
 }
 
 impl Folder {
-    pub(super) fn open(root: &Path) -> Result<Self, Error> {
+    pub(super) fn open(files: Arc<dyn FileSystem>, root: &Path) -> Result<Self, Error> {
         for part in ["", GRAPHS, RESULTS, BLOBS, CORRUPTED] {
             let folder = root.join(part);
-            std::fs::create_dir_all(&folder)
+            files
+                .create_folder(&folder)
                 .map_err(|error| storage("creating the high-availability folder", &folder, &error))?;
         }
-        Ok(Self { root: root.to_path_buf(), next_temporary: AtomicU64::new(0) })
+        Ok(Self { files, root: root.to_path_buf(), next_temporary: AtomicU64::new(0) })
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
@@ -57,7 +61,8 @@ impl Folder {
                 if name.ends_with(TEMPORARY) {
                     let path = self.root.join(part).join(name);
                     warn!(file = %path.display(), "removing a half-written file of a former leader");
-                    std::fs::remove_file(&path)
+                    self.files
+                        .remove_file(&path)
                         .or_else(absent_is_fine)
                         .map_err(|error| storage("removing a half-written file", &path, &error))?;
                 }
@@ -68,17 +73,17 @@ impl Folder {
 
     /// Names of the files of a part, in order.
     pub(super) fn names(&self, part: &str) -> Result<Vec<String>, Error> {
-        let folder = self.root.join(part);
-        let failed = |error: std::io::Error| storage("listing the high-availability folder", &folder, &error);
-        let mut names = Vec::new();
-        for entry in std::fs::read_dir(&folder).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            if let Ok(name) = entry.file_name().into_string() {
-                names.push(name);
-            }
-        }
+        let mut names: Vec<String> = self.changes(part)?.into_iter().map(|(name, _)| name).collect();
         names.sort_unstable();
         Ok(names)
+    }
+
+    /// The files of a part, and when each was last changed.
+    pub(super) fn changes(&self, part: &str) -> Result<Vec<(String, SystemTime)>, Error> {
+        let folder = self.root.join(part);
+        self.files
+            .files(&folder)
+            .map_err(|error| storage("listing the high-availability folder", &folder, &error))
     }
 
     /// Stores or replaces a file; durable when it returns. `permitted` is asked
@@ -95,15 +100,19 @@ impl Folder {
             .map_err(|reason| Error::Storage { operation: "encoding a file", reason })?;
         let number = self.next_temporary.fetch_add(1, Ordering::Relaxed);
         let temporary = self.path(&format!("{name}.{}.{number}{TEMPORARY}", std::process::id()));
-        let written = write_synced(&temporary, text.as_bytes())
+        let written = self
+            .files
+            .create(&temporary, text.as_bytes())
             .map_err(|error| storage("writing a file", &path, &error))
             .and_then(|()| permitted())
             .and_then(|()| {
-                std::fs::rename(&temporary, &path).map_err(|error| storage("renaming a file", &path, &error))
+                self.files
+                    .rename(&temporary, &path)
+                    .map_err(|error| storage("renaming a file", &path, &error))
             });
         if written.is_err() {
             // Best effort: the next leader removes it otherwise.
-            let _ = std::fs::remove_file(&temporary);
+            let _ = self.files.remove_file(&temporary);
         }
         written?;
         self.sync_parent(&path)
@@ -111,7 +120,7 @@ impl Folder {
 
     pub(super) fn read<T: DeserializeOwned>(&self, name: &str, kind: &str) -> Result<Found<T>, Error> {
         let path = self.path(name);
-        match std::fs::read(&path) {
+        match self.files.read(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(Found::Nothing),
             Err(error) => Err(storage("reading a file", &path, &error)),
             Ok(bytes) => Ok(match document::decode(kind, &bytes) {
@@ -123,20 +132,23 @@ impl Folder {
 
     pub(super) fn exists(&self, name: &str) -> Result<bool, Error> {
         let path = self.path(name);
-        path.try_exists().map_err(|error| storage("looking for a file", &path, &error))
+        self.files.exists(&path).map_err(|error| storage("looking for a file", &path, &error))
     }
 
     /// Durable when it returns.
     pub(super) fn rename(&self, from: &str, to: &str) -> Result<(), Error> {
         let path = self.path(to);
-        std::fs::rename(self.path(from), &path).map_err(|error| storage("renaming a file", &path, &error))?;
+        self.files
+            .rename(&self.path(from), &path)
+            .map_err(|error| storage("renaming a file", &path, &error))?;
         self.sync_parent(&path)
     }
 
     /// Removing what is not there succeeds.
     pub(super) fn remove(&self, name: &str) -> Result<(), Error> {
         let path = self.path(name);
-        std::fs::remove_file(&path)
+        self.files
+            .remove_file(&path)
             .or_else(absent_is_fine)
             .map_err(|error| storage("removing a file", &path, &error))?;
         self.sync_parent(&path)
@@ -146,7 +158,8 @@ impl Folder {
     /// there.
     pub(super) fn set_aside(&self, name: &str) -> Result<PathBuf, Error> {
         let place = self.corrupted_place(name)?;
-        std::fs::rename(self.path(name), &place)
+        self.files
+            .rename(&self.path(name), &place)
             .map_err(|error| storage("setting a corrupted file aside", &place, &error))?;
         self.sync_parent(&place)?;
         self.sync_parent(&self.path(name))?;
@@ -156,8 +169,14 @@ impl Folder {
     /// As [`set_aside`](Self::set_aside), and leaves the file where it is.
     pub(super) fn copy_aside(&self, name: &str) -> Result<PathBuf, Error> {
         let place = self.corrupted_place(name)?;
-        std::fs::hard_link(self.path(name), &place)
-            .map_err(|error| storage("setting a corrupted file aside", &place, &error))?;
+        let file = self.path(name);
+        let linked = match self.files.link(&file, &place) {
+            Err(error) if error.kind() == ErrorKind::Unsupported => {
+                self.files.read(&file).and_then(|content| self.files.create(&place, &content))
+            }
+            linked => linked,
+        };
+        linked.map_err(|error| storage("setting a corrupted file aside", &place, &error))?;
         self.sync_parent(&place)?;
         Ok(place)
     }
@@ -181,12 +200,10 @@ impl Folder {
     pub(super) fn copy_in(&self, from: &Path, to: &Path) -> std::io::Result<()> {
         let number = self.next_temporary.fetch_add(1, Ordering::Relaxed);
         let temporary = to.with_extension(format!("{}.{number}{TEMPORARY}", std::process::id()));
-        let copied = std::fs::copy(from, &temporary)
-            .and_then(|_| File::open(&temporary)?.sync_all())
-            .and_then(|()| std::fs::rename(&temporary, to));
+        let copied = self.files.copy_in(from, &temporary).and_then(|()| self.files.rename(&temporary, to));
         if copied.is_err() {
             // Best effort: it goes with the job's folder otherwise.
-            let _ = std::fs::remove_file(&temporary);
+            let _ = self.files.remove_file(&temporary);
         }
         copied
     }
@@ -194,16 +211,8 @@ impl Folder {
     /// A rename is durable only with its folder.
     pub(super) fn sync_parent(&self, path: &Path) -> Result<(), Error> {
         let parent = path.parent().unwrap_or(&self.root);
-        File::open(parent)
-            .and_then(|folder| folder.sync_all())
-            .map_err(|error| storage("syncing a folder", parent, &error))
+        self.files.sync_folder(parent).map_err(|error| storage("syncing a folder", parent, &error))
     }
-}
-
-fn write_synced(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
 }
 
 fn absent_is_fine(error: std::io::Error) -> std::io::Result<()> {

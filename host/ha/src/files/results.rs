@@ -213,12 +213,10 @@ fn replace_corrupted(
 }
 
 fn newest_first(folder: &Folder) -> Result<Vec<(SystemTime, JobId)>, Error> {
-    let mut results: Vec<(SystemTime, JobId)> = ids(folder, CLEAN)?
+    let mut results: Vec<(SystemTime, JobId)> = folder
+        .changes(RESULTS)?
         .into_iter()
-        .map(|job_id| {
-            let modified = std::fs::metadata(folder.path(&clean(job_id))).and_then(|file| file.modified());
-            (modified.unwrap_or(UNIX_EPOCH), job_id)
-        })
+        .filter_map(|(name, changed)| Some((changed, name.strip_suffix(CLEAN)?.parse().ok()?)))
         .collect();
     results.sort_unstable_by(|a, b| b.cmp(a));
     Ok(results)

@@ -1,14 +1,17 @@
 //! Finds the leader in the folder: for TaskExecutors and clients, which take no
 //! part in the election and write nothing.
 
+use super::file_system::FileSystem;
 use super::leader::{FILE, KIND, LeaderInformation};
 use super::{blocking, document, storage};
 use crate::Error;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use tracing::warn;
 
 pub struct FileLeaderRetrieval {
+    files: Arc<dyn FileSystem>,
     file: PathBuf,
     poll_interval: Duration,
     /// What was told last.
@@ -16,8 +19,8 @@ pub struct FileLeaderRetrieval {
 }
 
 impl FileLeaderRetrieval {
-    pub(super) fn new(folder: PathBuf, poll_interval: Duration) -> Self {
-        Self { file: folder.join(FILE), poll_interval, told: None }
+    pub(super) fn new(files: Arc<dyn FileSystem>, folder: PathBuf, poll_interval: Duration) -> Self {
+        Self { files, file: folder.join(FILE), poll_interval, told: None }
     }
 
     /// The leader that has published its address, if there is one.
@@ -25,8 +28,8 @@ impl FileLeaderRetrieval {
     /// # Errors
     /// The file is there and cannot be read.
     pub async fn current(&self) -> Result<Option<LeaderInformation>, Error> {
-        let file = self.file.clone();
-        let found = blocking(move || match std::fs::read(&file) {
+        let (files, file) = (self.files.clone(), self.file.clone());
+        let found = blocking(move || match files.read(&file) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(storage("reading the leader file", &file, &error)),
             Ok(bytes) => match document::decode::<LeaderInformation>(KIND, &bytes) {

@@ -1,7 +1,7 @@
 //! One process leads; the others stand by; a stale one is fenced off.
 
 use crate::fixture::{Storage, commitment, entry, granted, graph};
-use heddle_ha::files::retrieval;
+use heddle_ha::files::{Election, FileOptions, open, remove, retrieval};
 use heddle_ha::{Error, Leadership};
 use heddle_model::id::{BlobKey, JobId};
 use std::time::Duration;
@@ -14,7 +14,7 @@ fn epoch(session: u128) -> u64 {
 async fn a_second_contender_stands_by_until_the_first_is_gone() {
     let storage = Storage::new();
     let (first, one) = storage.lead().await;
-    let mut second = storage.open();
+    let mut second = storage.open().await;
     let waited = tokio::time::timeout(Duration::from_millis(50), second.dispatcher_election.next()).await;
     assert!(waited.is_err(), "two lead");
     drop(first);
@@ -46,7 +46,7 @@ async fn who_looks_for_the_leader_finds_it_once_it_is_ready() {
 #[tokio::test]
 async fn only_the_leader_writes() {
     let storage = Storage::new();
-    let services = storage.open();
+    let services = storage.open().await;
     assert_eq!(services.job_graphs.put(&graph(1)).await, Err(Error::NotLeader { session: 0 }));
     assert_eq!(services.job_results.create_dirty(entry(1)).await, Err(Error::NotLeader { session: 0 }));
     let refused = services.job_results.create_committing(commitment(1)).await;
@@ -82,6 +82,29 @@ async fn the_epoch_of_a_new_leader_fences_the_former() {
     drop(new);
     assert_eq!(epoch(granted(&mut former).await), 3);
     former.job_graphs.put(&graph(3)).await.unwrap();
+}
+
+/// As YARN starts an application's attempts: the one before may still run.
+#[tokio::test]
+async fn who_comes_last_leads_at_once_where_order_decides() {
+    let storage = Storage::new();
+    let options = FileOptions { election: Election::LastComer, ..storage.options() };
+    let mut first = open(&options).await.unwrap();
+    let one = granted(&mut first).await;
+    first.job_graphs.put(&graph(1)).await.unwrap();
+    let mut second = open(&options).await.unwrap();
+    let two = granted(&mut second).await;
+    assert_eq!((epoch(one), epoch(two)), (1, 2));
+    assert_eq!(second.job_graphs.list().await.unwrap().graphs, [graph(1)]);
+    assert_eq!(first.job_graphs.put(&graph(3)).await, Err(Error::NotLeader { session: one }));
+    assert_eq!(first.dispatcher_election.next().await, Leadership::Revoked);
+    // It does not come back, not even when the other is gone.
+    drop(second);
+    let waited = tokio::time::timeout(Duration::from_millis(50), first.dispatcher_election.next()).await;
+    assert!(waited.is_err(), "{waited:?}");
+    remove(&options).await.unwrap();
+    assert!(!storage.folder().exists());
+    remove(&options).await.unwrap();
 }
 
 #[tokio::test]

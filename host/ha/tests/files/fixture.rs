@@ -32,13 +32,13 @@ impl Storage {
     }
 
     /// The services of a process that takes no part in the election yet.
-    pub fn open(&self) -> Services {
-        files::open(&self.options()).unwrap()
+    pub async fn open(&self) -> Services {
+        files::open(&self.options()).await.unwrap()
     }
 
     /// A process that leads, and its session.
     pub async fn lead(&self) -> (Services, u128) {
-        let mut services = self.open();
+        let mut services = self.open().await;
         let session = granted(&mut services).await;
         (services, session)
     }

@@ -187,12 +187,12 @@ async fn clusters_of_different_ids_do_not_see_each_other() {
     let (services, _) = storage.lead().await;
     services.job_graphs.put(&graph(1)).await.unwrap();
     let other = heddle_ha::files::FileOptions { cluster_id: "team-a/other".into(), ..storage.options() };
-    let mut services = heddle_ha::files::open(&other).unwrap();
+    let mut services = heddle_ha::files::open(&other).await.unwrap();
     crate::fixture::granted(&mut services).await;
     assert_eq!(services.job_graphs.list().await.unwrap().graphs, []);
     for wrong in ["", "/", "..", "a/../b", "a b", "ä", ".hidden"] {
         let wrong = heddle_ha::files::FileOptions { cluster_id: wrong.into(), ..storage.options() };
-        let refused = heddle_ha::files::open(&wrong).err().expect("it is no name of a folder");
+        let refused = heddle_ha::files::open(&wrong).await.err().expect("it is no name of a folder");
         assert!(refused.to_string().contains("cluster id"), "{refused}");
     }
 }

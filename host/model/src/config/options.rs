@@ -162,6 +162,11 @@ options! {
         YARN_QUEUE: String = "yarn.application.queue", Cluster, "default";
         /// Its priority in the queue, larger is earlier. Without it the queue's.
         YARN_PRIORITY: Option<NonZeroU32> = "yarn.application.priority", Cluster;
+        /// How often the JobManager is started at the most. Without it 2 with high availability, else 1. YARN
+        /// has a maximum of its own.
+        YARN_ATTEMPTS: Option<NonZeroU32> = "yarn.application-attempts", Cluster;
+        /// A JobManager's failure counts for so long; 0 is for ever.
+        YARN_ATTEMPT_VALIDITY: Duration = "yarn.application-attempt-failures-validity-interval", Cluster, "10 s";
         /// Tags of the application.
         YARN_TAGS: Vec<String> = "yarn.tags", Cluster, "";
         /// Only nodes with this label.

@@ -28,8 +28,14 @@ pub enum Event {
     HeartbeatFailed,
     /// The ResourceManager was started again and does not know this master.
     NotRegistered,
-    /// It knows it once more.
+    /// It knows it once more. Containers that it may not know yet are told
+    /// with heartbeats.
     Registered,
+    /// Containers that earlier attempts of this application have left running.
+    Recovered {
+        containers: Vec<Container>,
+        node_tokens: Vec<(NodeId, Token)>,
+    },
     /// The node has taken a container, or not.
     Started {
         container: ContainerId,
@@ -58,6 +64,11 @@ pub enum Action {
         token: Token,
     },
     WorkerStarted {
+        container: ContainerId,
+        node: NodeId,
+    },
+    /// One that an earlier attempt has started.
+    WorkerRecovered {
         container: ContainerId,
         node: NodeId,
     },
@@ -159,6 +170,10 @@ impl Brain {
                 // All that it was told before is forgotten.
                 self.changed = (0..self.wanted.len()).collect();
             }
+            Event::Recovered { containers, node_tokens } => {
+                self.node_tokens.extend(node_tokens);
+                self.recover(containers, &mut actions);
+            }
             Event::Started { container, error: Some(error) } => {
                 if self.workers.remove(&container).is_some() {
                     self.releases.insert(container);
@@ -245,11 +260,23 @@ impl Brain {
                 actions.push(Action::WorkerTerminated { container: status.id, reason });
             }
         }
+        self.recover(allocated.recovered, actions);
         for container in allocated.allocated {
             self.take(container, actions);
         }
         if allocated.is_shutdown {
             actions.push(Action::Shutdown);
+        }
+    }
+
+    /// Workers that run already, and register by themselves.
+    fn recover(&mut self, containers: Vec<Container>, actions: &mut Vec<Action>) {
+        for Container { id, node, .. } in containers {
+            if self.workers.contains_key(&id) || self.releases.contains(&id) {
+                continue;
+            }
+            self.workers.insert(id, Worker { node: node.clone(), is_ending: false });
+            actions.push(Action::WorkerRecovered { container: id, node });
         }
     }
 

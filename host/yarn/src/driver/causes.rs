@@ -1,10 +1,25 @@
-//! Why a container ended, in words. The numbers below 0 are YARN's own
-//! (`ContainerExitStatus`).
+//! Why a container ended, in words, and what helps. The numbers below 0 are
+//! YARN's own (`ContainerExitStatus`).
 
 use crate::masters::ContainerStatus;
 
 /// Diagnostics of a container that are repeated, in lines.
 const LINES_MAX: usize = 8;
+
+/// Why virtual memory is no measure, and what to do about it.
+pub const VIRTUAL_MEMORY: &str = "an instance of a component reserves 4 GiB of address space without using it; set \
+     `yarn.nodemanager.vmem-check-enabled` to false on YARN's nodes";
+
+/// What helps an application master that its node killed.
+pub fn hint(diagnostics: &str) -> Option<String> {
+    if diagnostics.contains("'VIRTUAL' memory limit") {
+        Some(VIRTUAL_MEMORY.to_owned())
+    } else if diagnostics.contains("'PHYSICAL' memory limit") {
+        Some("give the JobManager more with `jobmanager.memory.process.size`".to_owned())
+    } else {
+        None
+    }
+}
 
 /// One line, then what YARN says of it.
 pub fn cause(status: &ContainerStatus) -> String {
@@ -15,10 +30,7 @@ pub fn cause(status: &ContainerStatus) -> String {
         -100 => "YARN took it back or lost its node".to_owned(),
         -101 => "too few disks of its node are healthy".to_owned(),
         -102 => "it was preempted: another queue is entitled to its resources".to_owned(),
-        -103 => {
-            "its node killed it for its virtual memory; see `yarn.nodemanager.vmem-check-enabled` of the node"
-                .to_owned()
-        }
+        -103 => format!("its node killed it for its virtual memory: {VIRTUAL_MEMORY}"),
         -104 => "its node killed it for its memory; give it more with `taskmanager.memory.process.size`"
             .to_owned(),
         -105 => "it was stopped".to_owned(),

@@ -29,6 +29,18 @@ const ORDERS_MAX: usize = 64;
 /// Between two tries to say goodbye.
 const FINISH_PAUSE: Duration = Duration::from_millis(200);
 const FINISH_MAX: Duration = Duration::from_secs(60);
+/// How long a ResourceManager that is started again may refuse what it took
+/// before.
+const RESTART_MAX: Duration = Duration::from_secs(60);
+/// Between two tries to register once more.
+const REGISTER_PAUSE: Duration = Duration::from_secs(1);
+/// It was started again.
+const NOT_REGISTERED: &str = "ApplicationMasterNotRegisteredException";
+/// The attempt has ended for it.
+const NO_ATTEMPT: &str = "ApplicationAttemptNotFoundException";
+/// The call does not follow from those before: this attempt has registered, or
+/// another process speaks for it.
+const MISFIT: &str = "InvalidApplicationMasterRequestException";
 /// Containers that are started or stopped at once.
 const CALLS_MAX: usize = 16;
 
@@ -98,6 +110,8 @@ enum Order {
 #[derive(Clone)]
 pub struct Handle {
     masters: Arc<Masters>,
+    host: String,
+    port: u16,
     tracking_url: String,
 }
 
@@ -109,6 +123,14 @@ impl Handle {
                 match self.masters.finish(status, diagnostics, &self.tracking_url).await {
                     Ok(true) => return,
                     Ok(false) => sleep(FINISH_PAUSE).await,
+                    // It was started again meanwhile.
+                    Err(error) if error.is_remote(NOT_REGISTERED) => {
+                        let again = self.masters.register(&self.host, self.port, &self.tracking_url).await;
+                        if let Err(error) = again {
+                            info!(%error, "cannot register once more");
+                        }
+                        sleep(FINISH_PAUSE).await;
+                    }
                     Err(error) => {
                         warn!(%error, "YARN was not told of the application's end");
                         return;
@@ -146,6 +168,8 @@ pub struct Service {
     registrations: JoinSet<Result<(), rpc::Error>>,
     calls: JoinSet<Option<(ContainerId, Option<String>)>>,
     waiting: Vec<Action>,
+    /// What earlier attempts have left, until the brain has it.
+    recovered: Option<Event>,
 }
 
 impl Service {
@@ -161,11 +185,21 @@ impl Service {
             .register(&options.host, options.port, &options.tracking_url)
             .await
             .map_err(Error::Register)?;
-        info!(queue = registered.queue, maximum = %registered.maximum, "registered with the ResourceManager");
+        info!(
+            queue = registered.queue, maximum = %registered.maximum, containers = registered.containers.len(),
+            "registered with the ResourceManager"
+        );
         let (orders, orders_in) = mpsc::channel(ORDERS_MAX);
         let (events, events_in) = mpsc::channel(ORDERS_MAX);
         let brain = Brain::new(options.intervals, registered.maximum, options.node_label.clone());
-        let handle = Handle { masters: Arc::clone(&masters), tracking_url: options.tracking_url.clone() };
+        let handle = Handle {
+            masters: Arc::clone(&masters),
+            host: options.host.clone(),
+            port: options.port,
+            tracking_url: options.tracking_url.clone(),
+        };
+        let recovered =
+            Event::Recovered { containers: registered.containers, node_tokens: registered.node_tokens };
         let now = Instant::now();
         let service = Self {
             options,
@@ -181,6 +215,7 @@ impl Service {
             calls: JoinSet::new(),
             outbox: VecDeque::new(),
             waiting: Vec::new(),
+            recovered: Some(recovered),
         };
         Ok((service, YarnDriver { orders, events: Arc::new(Mutex::new(events_in)) }, handle))
     }
@@ -188,6 +223,11 @@ impl Service {
     /// Until it is stopped, or YARN does not want it any more.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), Error> {
         let mut orders_open = true;
+        if let Some(recovered) = self.recovered.take() {
+            for action in self.brain.step(self.began.elapsed(), recovered) {
+                self.act(action)?;
+            }
+        }
         loop {
             let next = self.began + self.brain.next_heartbeat();
             let event = tokio::select! {
@@ -211,7 +251,16 @@ impl Service {
                 },
                 Some(registered) = self.registrations.join_next() => match registered {
                     Ok(Ok(())) => Event::Registered,
-                    Ok(Err(error)) => return Err(Error::Register(error)),
+                    // The answer to an earlier try was lost.
+                    Ok(Err(error)) if error.is_remote(MISFIT) => Event::Registered,
+                    Ok(Err(error)) => {
+                        let silent = self.heard.elapsed();
+                        if is_final(&error, silent) || silent >= self.options.expiry {
+                            return Err(Error::Register(error));
+                        }
+                        warn!(%error, "cannot register once more; trying again");
+                        Event::NotRegistered
+                    }
                     Err(_) => Event::NotRegistered,
                 },
                 Some(call) = self.calls.join_next() => match call {
@@ -251,12 +300,21 @@ impl Service {
                 let masters = Arc::clone(&self.masters);
                 let (host, port) = (self.options.host.clone(), self.options.port);
                 let url = self.options.tracking_url.clone();
-                self.registrations
-                    .spawn(async move { masters.register(&host, port, &url).await.map(|_| ()) });
+                self.registrations.spawn(async move {
+                    let registered = masters.register(&host, port, &url).await;
+                    if registered.is_err() {
+                        sleep(REGISTER_PAUSE).await;
+                    }
+                    registered.map(|_| ())
+                });
             }
             Action::Start { .. } | Action::Stop { .. } => self.waiting.push(action),
             Action::WorkerStarted { container, node } => {
                 info!(%container, %node, "YARN gave a container");
+                self.tell(DriverEvent::WorkerStarted { resource_id: ResourceId(container.to_string()) });
+            }
+            Action::WorkerRecovered { container, node } => {
+                info!(%container, %node, "an earlier attempt has left a container");
                 self.tell(DriverEvent::WorkerStarted { resource_id: ResourceId(container.to_string()) });
             }
             Action::StartFailed { reason } => self.tell(DriverEvent::StartFailed { reason }),
@@ -302,6 +360,13 @@ impl Service {
     }
 }
 
+/// Whether the ResourceManager will say the same the next time. One that was
+/// just started may not know application and token yet.
+fn is_final(error: &rpc::Error, silent: Duration) -> bool {
+    let is_refusal = error.remote().is_some() || matches!(error, rpc::Error::Credentials { .. });
+    error.is_remote(NO_ATTEMPT) || error.is_remote(MISFIT) || (is_refusal && silent >= RESTART_MAX)
+}
+
 /// What a heartbeat means, or why there is no other.
 fn heartbeat(
     beat: Result<Box<Allocated>, rpc::Error>,
@@ -315,15 +380,14 @@ fn heartbeat(
         }
         Err(error) => error,
     };
-    if error.is_remote("ApplicationMasterNotRegisteredException") {
+    if error.is_remote(NOT_REGISTERED) {
         info!("the ResourceManager was started again; registering once more");
         return Ok(Event::NotRegistered);
     }
-    // A ResourceManager that starts may not know the token yet.
-    if error.remote().is_some() {
+    let silent = heard.elapsed();
+    if is_final(&error, silent) {
         return Err(Error::Refused(error));
     }
-    let silent = heard.elapsed();
     if silent >= expiry {
         return Err(Error::Lost(silent, error));
     }

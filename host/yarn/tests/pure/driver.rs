@@ -96,6 +96,10 @@ fn check(script: &str, expected: Expect) {
             "failed" => Event::HeartbeatFailed,
             "unknown" => Event::NotRegistered,
             "registered" => Event::Registered,
+            "recovered" => {
+                let containers = words[2..].iter().map(|word| given(word.parse().unwrap(), 1)).collect();
+                Event::Recovered { containers, node_tokens: nothing(0).node_tokens }
+            }
             "started" => Event::Started { container: container(number(2)), error: None },
             "refused" => {
                 Event::Started { container: container(number(2)), error: Some("no disk".to_owned()) }
@@ -126,6 +130,7 @@ fn shown(action: &Action) -> String {
         }
         Action::Stop { container, .. } => format!("stop {}", own(container)),
         Action::WorkerStarted { container, .. } => format!("worker {}", own(container)),
+        Action::WorkerRecovered { container, .. } => format!("recovered {}", own(container)),
         Action::StartFailed { reason } => format!("failed: {reason}"),
         Action::WorkerTerminated { container, reason } => format!("ended {}: {reason}", own(container)),
         Action::Register => "register".to_owned(),
@@ -240,6 +245,30 @@ fn what_did_not_come_through_is_said_again() {
             1100 start 1 with 2 slots
             1500 heartbeat 1 release 2
             2000 heartbeat 1 release 2
+        "#]],
+    );
+}
+
+#[test]
+fn containers_of_earlier_attempts_are_workers_like_others() {
+    check(
+        "0 recovered 1 2
+         100 recovered 1
+         200 release 1
+         300 request 1024
+         500 tick
+         600 beat 2=137 1=-105 3:1
+         700 release 3",
+        expect![[r#"
+            0 recovered 1
+            0 recovered 2
+            200 stop 1
+            500 heartbeat 0 ask 1×1024 MiB at 1 release 1
+            600 ended 2: it was ended by signal 9
+            600 ended 1: it was stopped
+            600 worker 3
+            600 start 3 with 2 slots
+            700 stop 3
         "#]],
     );
 }

@@ -133,6 +133,33 @@ async fn a_master_gets_containers_starts_and_stops_them_and_finishes() {
     assert_eq!(end.diagnostics, "all is well");
 }
 
+/// Only where keys are rolled soon: by default that is once a day.
+#[tokio::test]
+async fn a_token_is_renewed_while_its_master_lives() {
+    let Some(configuration) = configuration() else { return };
+    if configuration.get("yarn.resourcemanager.am-rm-tokens.master-key-rolling-interval-secs").is_none() {
+        return;
+    }
+    let applications = applications(&configuration);
+    let mut master = Master::start(&configuration, &applications).await;
+    master.masters.register("127.0.0.1", 4242, "").await.unwrap();
+    let began = std::time::Instant::now();
+    let mut renewed = None;
+    while renewed.is_none() {
+        assert!(began.elapsed() < crate::SOON, "no other token within {:?}", crate::SOON);
+        tokio::time::sleep(crate::POLL * 10).await;
+        renewed = master.heartbeat(Vec::new(), &[]).await.token;
+    }
+    // The same connection goes on with it; so does one that is opened anew.
+    master.heartbeat(Vec::new(), &[]).await;
+    let servers = configuration::resource_managers(&configuration, Service::Masters).unwrap();
+    assert_ne!(renewed.as_ref(), Some(&master.token));
+    master.masters = Masters::new(servers, renewed.unwrap(), Options::default());
+    master.heartbeat(Vec::new(), &[]).await;
+    assert!(master.masters.finish(FinalStatus::AppSucceeded, "", "").await.is_ok());
+    master.end();
+}
+
 #[tokio::test]
 async fn a_token_with_another_password_is_refused() {
     let Some(configuration) = configuration() else { return };
