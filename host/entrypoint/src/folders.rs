@@ -1,12 +1,12 @@
 //! What a process takes of its machine: folders and threads.
 
+use crate::folder::Folder;
 use crate::{internal, invalid};
 use heddle_blob::{BlobServer, ServerOptions};
 use heddle_model::config::{ConfigOption, Configuration, options as o};
 use heddle_model::failure::Failure;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tempfile::TempDir;
 use tokio::runtime::{Handle, Runtime};
 use tracing::debug;
 
@@ -88,11 +88,12 @@ impl Drop for Workers {
     }
 }
 
-/// The folders of one process, removed at its end.
+/// The folders of one process, removed at its end. Those of a process that was
+/// killed are removed by the next one that makes its own at the same place.
 pub struct Folders {
-    working: TempDir,
+    working: Folder,
     /// Where `blob.storage.directory` says.
-    blobs: Option<TempDir>,
+    blobs: Option<Folder>,
 }
 
 impl Folders {
@@ -134,17 +135,15 @@ impl Folders {
     }
 
     pub fn remove(self) {
-        for folder in [Some(self.working), self.blobs].into_iter().flatten() {
-            let path = folder.path().to_owned();
-            if let Err(error) = folder.close() {
-                debug!(folder = %path.display(), %error, "a folder of the process could not be removed");
-            }
+        self.working.remove();
+        if let Some(blobs) = self.blobs {
+            blobs.remove();
         }
     }
 }
 
-fn folder_in(parent: &Path, prefix: &str, option: &ConfigOption<Option<String>>) -> Result<TempDir, Failure> {
-    tempfile::Builder::new().prefix(prefix).tempdir_in(parent).map_err(|error| {
+fn folder_in(parent: &Path, prefix: &str, option: &ConfigOption<Option<String>>) -> Result<Folder, Failure> {
+    Folder::create(parent, prefix).map_err(|error| {
         invalid(format!(
             "no working folder can be made in {}: {error}; set `{}` to a folder that can be written",
             parent.display(),

@@ -7,6 +7,7 @@
 mod cluster_entrypoint;
 mod component;
 mod environment;
+mod folder;
 mod folders;
 mod high_availability;
 mod leaders;
