@@ -1,14 +1,37 @@
 //! Which TaskExecutors are refused because their configuration does not fit the
 //! cluster's. Pure.
 
+use crate::Options;
 use heddle_model::config::value::MemorySize;
 use heddle_model::failure::{ErrorCode, Failure};
 use heddle_model::id::ResourceId;
 use heddle_model::memory::ResourceProfile;
+use heddle_rpc::TaskExecutorRegistration;
+use std::time::Duration;
+
+pub(crate) fn check(registration: &TaskExecutorRegistration, options: &Options) -> Result<(), Failure> {
+    let TaskExecutorRegistration { resource_id, spec, heartbeat_timeout_ms, .. } = registration;
+    check_slot(resource_id, spec.slot, options.worker.slot)?;
+    check_heartbeat(resource_id, Duration::from_millis(*heartbeat_timeout_ms), options.heartbeat_interval)
+}
+
+/// A TaskExecutor that waits no longer than the pause between two heartbeats
+/// would lose the JobManager again and again.
+fn check_heartbeat(resource_id: &ResourceId, timeout: Duration, interval: Duration) -> Result<(), Failure> {
+    if timeout > interval {
+        return Ok(());
+    }
+    let message = format!(
+        "TaskExecutor {resource_id} waits {timeout:?} for a heartbeat (`heartbeat.timeout`), and this JobManager \
+         sends one every {interval:?} (`heartbeat.interval`); set heartbeat.* alike for the TaskExecutor and the \
+         JobManager"
+    );
+    Err(Failure::new(ErrorCode::ConfigurationInvalid, message))
+}
 
 /// Jobs ask for slots as the JobManager's configuration has them. One that is
 /// smaller in anything would never be given to a job, which would wait in vain.
-pub(crate) fn check_slot(
+fn check_slot(
     resource_id: &ResourceId,
     offered: ResourceProfile,
     needed: ResourceProfile,
@@ -43,6 +66,19 @@ pub(crate) fn check_slot(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_that_cannot_wait_for_a_heartbeat_is_refused_with_both_values() {
+        let check = |seconds| {
+            let timeout = Duration::from_secs(seconds);
+            check_heartbeat(&ResourceId("w".into()), timeout, Duration::from_secs(10))
+        };
+        assert_eq!(check(11), Ok(()));
+        expect_test::expect![
+            "TaskExecutor w waits 10s for a heartbeat (`heartbeat.timeout`), and this JobManager sends one every 10s (`heartbeat.interval`); set heartbeat.* alike for the TaskExecutor and the JobManager"
+        ]
+        .assert_eq(&check(10).unwrap_err().message);
+    }
 
     #[test]
     fn a_slot_that_is_too_small_is_refused_with_both_values() {

@@ -311,8 +311,9 @@ impl Service {
         &mut self,
         registration: TaskExecutorRegistration,
     ) -> heddle_rpc::Result<InstanceId> {
-        let TaskExecutorRegistration { resource_id, address, spec } = registration;
-        if let Err(failure) = registration::check_slot(&resource_id, spec.slot, self.options.worker.slot) {
+        let fits = registration::check(&registration, &self.options);
+        let TaskExecutorRegistration { resource_id, address, .. } = registration;
+        if let Err(failure) = fits {
             warn!(worker = %resource_id, %address, %failure, "a task executor is refused");
             return Err(failure.into());
         }

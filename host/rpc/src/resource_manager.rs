@@ -18,6 +18,8 @@ pub struct TaskExecutorRegistration {
     pub resource_id: ResourceId,
     pub address: Address,
     pub spec: WorkerResourceSpec,
+    /// How long it waits for a heartbeat.
+    pub heartbeat_timeout_ms: u64,
 }
 
 /// One slot as its TaskExecutor sees it.

@@ -233,7 +233,8 @@ impl Worker {
     async fn register(&self, spec: WorkerResourceSpec) -> Result<()> {
         let manager = self.resource_manager()?;
         let (resource_id, address) = (self.id.clone(), self.address.clone());
-        let registration = TaskExecutorRegistration { resource_id, address, spec };
+        let registration =
+            TaskExecutorRegistration { resource_id, address, spec, heartbeat_timeout_ms: u64::MAX };
         let instance = manager.register_task_executor(SESSION, registration).await?;
         self.state().instance = Some(instance);
         let slot = |slot_number| SlotStatus {

@@ -342,6 +342,7 @@ impl Fixture {
             resource_id: ResourceId(name.into()),
             address: Address(format!("embedded:{name}")),
             spec: WorkerResourceSpec { slots: 2, slot: profile() },
+            heartbeat_timeout_ms: u64::MAX,
         }
     }
 

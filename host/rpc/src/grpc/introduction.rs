@@ -6,7 +6,7 @@ use http::header::{HeaderName, HeaderValue};
 use std::fmt;
 
 /// Grows with each change of `proto/rpc` or of a type that travels.
-pub const PROTOCOL_VERSION: u32 = 4;
+pub const PROTOCOL_VERSION: u32 = 5;
 
 /// The version of this program.
 pub const BUILD_VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -108,6 +108,7 @@ impl ResourceManagerGateway for RemoteResourceManager {
             address: registration.address.0,
             slots: registration.spec.slots,
             slot: Some(registration.spec.slot.into()),
+            heartbeat_timeout_ms: registration.heartbeat_timeout_ms,
         };
         let mut client = self.client.clone();
         let reply =
@@ -245,6 +246,7 @@ impl ResourceManager for Answers {
                 resource_id: ResourceId(r.resource_id),
                 address: Address(r.address),
                 spec: WorkerResourceSpec { slots: r.slots, slot },
+                heartbeat_timeout_ms: r.heartbeat_timeout_ms,
             };
             gateway.register_task_executor(token(&r.token)?, registration).await
         };

@@ -59,7 +59,12 @@ async fn ask_resource_manager(gateway: &dyn ResourceManagerGateway) -> Vec<Strin
         gateway.cancel_slot_request(token, job_master_id, ALLOCATION),
         gateway.register_task_executor(
             token,
-            TaskExecutorRegistration { resource_id: ResourceId("worker".into()), address, spec }
+            TaskExecutorRegistration {
+                resource_id: ResourceId("worker".into()),
+                address,
+                spec,
+                heartbeat_timeout_ms: 50_000
+            }
         ),
         gateway.send_slot_report(token, instance, samples::slot_report()),
         gateway.notify_slot_available(token, instance, samples::slot(), ALLOCATION),

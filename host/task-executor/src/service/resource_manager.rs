@@ -95,6 +95,8 @@ impl<R: TaskRunner> Service<R> {
             resource_id: self.options.resource_id.clone(),
             address: self.options.address.clone(),
             spec: self.options.spec,
+            heartbeat_timeout_ms: u64::try_from(self.options.heartbeat_timeout.as_millis())
+                .unwrap_or(u64::MAX),
         };
         self.registration = Some(self.calls.spawn(async move {
             tokio::time::sleep(delay).await;
