@@ -48,7 +48,7 @@ pub fn run(arguments: &InfoArguments) -> Result<ExitCode, Failure> {
     let guests = GuestLines::new(screen);
     logging::start(&configuration, "info", 0, Some(&guests))?;
     let job = run_command::block_on(async {
-        let sandbox = Sandbox::open(&configuration)?;
+        let sandbox = Sandbox::for_planning(&configuration)?;
         Job::prepare(&request, &configuration, &sandbox).await
     });
     guests.finish();

@@ -138,7 +138,10 @@ async fn prepare(
     attached: bool,
     screen: &Arc<Screen>,
 ) -> Result<Prepared, Failure> {
-    let sandbox = Sandbox::open(configuration)?;
+    let sandbox = match configuration.get(&o::EXECUTION_TARGET) {
+        Target::Local => Sandbox::open(configuration)?,
+        _ => Sandbox::for_planning(configuration)?,
+    };
     let mut job = Job::prepare(request, configuration, &sandbox).await?;
     if !attached {
         drop_collected(&mut job, screen, "run it without -d to see them");

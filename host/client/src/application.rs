@@ -7,7 +7,7 @@ use heddle_model::config::value::HighAvailabilityType;
 use heddle_model::config::{Configuration, options as o};
 use heddle_model::failure::{ErrorCode, Failure};
 use heddle_model::id::{BlobKey, JobId};
-use heddle_rpc::{DispatcherGateway, Error, JobResult};
+use heddle_rpc::{BlobContent, DispatcherGateway, Error, JobResult};
 use std::sync::Arc;
 use std::time::Duration;
 use tracing::{error, info};
@@ -36,12 +36,12 @@ pub async fn run_application(
 ) -> Result<(ApplicationStatus, Option<Failure>), Failure> {
     let (graph, content, _component) = match job {
         ApplicationJob::Program(request) => {
-            let sandbox = Sandbox::open(configuration)?;
+            let sandbox = Sandbox::for_planning(configuration)?;
             let mut job = Job::prepare(request, configuration, &sandbox).await?;
             if let Some(job_id) = fixed_job_id(configuration) {
                 job.graph.job_id = job_id;
             }
-            let (graph, content, component) = job.into_submission()?;
+            let (graph, content, component) = job.into_submission();
             (graph, content, Some(component))
         }
         ApplicationJob::Shipped => {
@@ -50,7 +50,7 @@ pub async fn run_application(
         }
     };
     let (job_id, name) = (graph.job_id, graph.name.clone());
-    until_it_leads(|| dispatcher.put_blob(content.clone().into())).await?;
+    until_it_leads(|| dispatcher.put_blob(BlobContent::named(graph.component, content.clone()))).await?;
     match until_it_leads(|| dispatcher.submit_job(graph.clone())).await {
         Ok(job_id) => info!(%job_id, name, "the job of this cluster is submitted"),
         // A former JobManager of this cluster did.

@@ -7,7 +7,7 @@ use crate::{Connection, Job, from_rpc, internal};
 use heddle_model::config::Configuration;
 use heddle_model::failure::{ErrorCode, Failure};
 use heddle_model::id::JobId;
-use heddle_rpc::{ClusterOverview, DispatcherGateway, JobDetails, JobOverview, JobResult};
+use heddle_rpc::{BlobContent, ClusterOverview, DispatcherGateway, JobDetails, JobOverview, JobResult};
 use heddle_wasm::Component;
 use std::sync::Arc;
 
@@ -40,12 +40,13 @@ impl ClusterClient {
     /// # Errors
     /// H3101, H32xx, H33xx, or what the dispatcher finds wrong with the graph.
     pub async fn submit(&self, job: Job) -> Result<RunningJob, Failure> {
-        let (graph, content, component) = job.into_submission()?;
+        let (graph, content, component) = job.into_submission();
         let mut uploads = 0;
         let job_id = loop {
             uploads += 1;
             let expected = graph.component;
-            let key = self.dispatcher.put_blob(content.clone().into()).await.map_err(from_rpc)?;
+            let blob = BlobContent::named(expected, content.clone());
+            let key = self.dispatcher.put_blob(blob).await.map_err(from_rpc)?;
             if key != expected {
                 return Err(internal(format!("the blob server stored {expected} as {key}")));
             }

@@ -1,11 +1,11 @@
 //! From a component's file to a job graph: read, compile, plan, graphs, checks.
 
-use crate::{Sandbox, internal};
+use crate::Sandbox;
 use bytes::Bytes;
 use heddle_model::config::value::MemorySize;
 use heddle_model::config::{Configuration, Origin, options as o};
 use heddle_model::failure::{ErrorCode, Failure};
-use heddle_model::id::{BlobKey, JobId};
+use heddle_model::id::JobId;
 use heddle_model::job_graph::{ExecutionConfig, JobGraph};
 use heddle_model::memory::TaskExecutorProcessSpec;
 use heddle_model::plan::{ConnectorSpec, JobPlan, Program};
@@ -61,7 +61,7 @@ impl Job {
         let loaded = sandbox.runtime.load(&component, &sandbox.grants).await.map_err(in_file)?;
 
         let job_id = JobId(rand::random());
-        let key = BlobKey::of(&component);
+        let key = loaded.key();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let mut program = Program {
             arguments: request.arguments.clone(),
@@ -188,10 +188,7 @@ impl Job {
     }
 
     /// Its parts for a submission.
-    pub(crate) fn into_submission(self) -> Result<(JobGraph, Bytes, Component), Failure> {
-        if BlobKey::of(&self.component) != self.graph.component {
-            return Err(internal("the component changed on its way"));
-        }
-        Ok((self.graph, self.component, self._loaded))
+    pub(crate) fn into_submission(self) -> (JobGraph, Bytes, Component) {
+        (self.graph, self.component, self._loaded)
     }
 }

@@ -24,12 +24,25 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Sets up the engine.
+    /// Sets up the engine for as many instances as a TaskExecutor may have.
     ///
     /// # Errors
     /// H1201 for a grant that does not exist, or a cache folder that cannot be
     /// used.
     pub fn open(configuration: &Configuration) -> Result<Self, Failure> {
+        Self::with_instances(configuration, configuration.get(&o::MAX_INSTANCES).get())
+    }
+
+    /// The same for a process that asks programs for their plans and runs no
+    /// task: a pool of thousands of stacks takes 10 ms to set up.
+    ///
+    /// # Errors
+    /// As [`Sandbox::open`].
+    pub fn for_planning(configuration: &Configuration) -> Result<Self, Failure> {
+        Self::with_instances(configuration, 1)
+    }
+
+    fn with_instances(configuration: &Configuration, max_instances: u32) -> Result<Self, Failure> {
         let grants = configuration.get(&o::GRANTS).join(";").parse::<Grants>().map_err(|error| {
             let origin = configuration.origin(&o::GRANTS);
             invalid(format!("configuration `{}`: {error} (from {origin})", o::GRANTS.key()))
@@ -43,7 +56,7 @@ impl Sandbox {
                 Preemption::Epoch => heddle_wasm::Preemption::Epoch,
                 Preemption::None => heddle_wasm::Preemption::None,
             },
-            max_instances: configuration.get(&o::MAX_INSTANCES).get(),
+            max_instances,
             max_stack_size: configuration.get(&o::MAX_STACK_SIZE).0,
             compile_limits: CompileLimits {
                 time: configuration.get(&o::COMPILE_TIMEOUT),

@@ -28,7 +28,12 @@ pub struct BlobContent {
 impl BlobContent {
     /// Content in memory, and its key: hashes it.
     pub fn of(content: Bytes) -> Self {
-        Self { key: BlobKey::of(&content), size: content.len() as u64, chunks: Chunks::Whole(content) }
+        Self::named(BlobKey::of(&content), content)
+    }
+
+    /// Content in memory whose key is known.
+    pub fn named(key: BlobKey, content: Bytes) -> Self {
+        Self { key, size: content.len() as u64, chunks: Chunks::Whole(content) }
     }
 
     /// Content that comes piece by piece; nothing of it is believed.

@@ -216,8 +216,11 @@ async fn open_guest(
             Failure::new(ErrorCode::ConfigurationInvalid, error.to_string())
         })?;
     check_grants(grants, context.shared.grants)?;
-    let file = context.shared.blobs.get(job.job_id, job.component).await?;
-    let component = wasm.load_file(&file, job.component, &grants).await.map_err(|error| error.failure())?;
+    let blobs = &context.shared.blobs;
+    let fetch =
+        async || blobs.get(job.job_id, job.component).await.map_err(|error| Failure::from(error).into());
+    let component =
+        wasm.load_fetched(job.component, &grants, fetch).await.map_err(|error| error.failure())?;
     let task = guest_task(context, partitions);
     let limits = InstanceLimits {
         memory: Arc::clone(&context.slot.task_memory),

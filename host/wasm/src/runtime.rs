@@ -18,8 +18,8 @@ use crate::store::{PLAN_FUEL, new_store};
 use heddle_model::failure::ErrorCode;
 use heddle_model::id::BlobKey;
 use heddle_model::plan::{JobPlan, Program};
-use std::collections::HashMap;
-use std::path::Path;
+use std::collections::{HashMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
@@ -43,12 +43,29 @@ enum Mapped {
 /// A place where one component is loaded at a time.
 type Place = Arc<tokio::sync::Mutex<Weak<Loaded>>>;
 
+/// Components that stay mapped without anybody who uses them: a task that is
+/// restarted, or the next run of a job, need not verify and link it again.
+const RECENT_MAX: usize = 8;
+
+/// The last components that were asked for, the latest first.
+#[derive(Default)]
+struct Recent(VecDeque<Arc<Loaded>>);
+
+impl Recent {
+    fn add(&mut self, loaded: &Arc<Loaded>) {
+        self.0.retain(|other| other.key != loaded.key);
+        self.0.push_front(Arc::clone(loaded));
+        self.0.truncate(RECENT_MAX);
+    }
+}
+
 struct Shared {
     engine: Engine,
     options: Options,
     linkers: Linkers,
     cache: Cache,
     places: Mutex<HashMap<BlobKey, Place>>,
+    recent: Mutex<Recent>,
     _ticker: Option<Ticker>,
 }
 
@@ -63,7 +80,15 @@ impl Runtime {
             Preemption::Epoch => Some(Ticker::start(engine.clone(), options.epoch_tick)?),
             Preemption::None => None,
         };
-        let shared = Shared { engine, options, linkers, cache, places: Mutex::default(), _ticker: ticker };
+        let shared = Shared {
+            engine,
+            options,
+            linkers,
+            cache,
+            places: Mutex::default(),
+            recent: Mutex::default(),
+            _ticker: ticker,
+        };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -77,28 +102,30 @@ impl Runtime {
         Ok(Component { loaded })
     }
 
-    /// As `load`, for a file whose content has this key. The file is not read
-    /// if its compiled form is in the cache.
-    pub async fn load_file(&self, path: &Path, key: BlobKey, grants: &Grants) -> Result<Component, Error> {
-        let cannot = |error: std::io::Error| {
-            Error::new(
-                ErrorCode::ComponentInvalid,
-                format!("cannot read the component {}: {error}", path.display()),
-            )
+    /// As `load`, for the content of this key. `fetch` brings it into a file,
+    /// and is not asked if its compiled form is in the cache.
+    pub async fn load_fetched(
+        &self,
+        key: BlobKey,
+        grants: &Grants,
+        fetch: impl AsyncFnOnce() -> Result<PathBuf, Error>,
+    ) -> Result<Component, Error> {
+        let read = async || {
+            let path = fetch().await?;
+            let cannot = |error: std::io::Error| {
+                Error::new(
+                    ErrorCode::ComponentInvalid,
+                    format!("cannot read the component {}: {error}", path.display()),
+                )
+            };
+            self.check_size(tokio::fs::metadata(&path).await.map_err(cannot)?.len())?;
+            let bytes = tokio::fs::read(&path).await.map_err(cannot)?;
+            if BlobKey::of(&bytes) != key {
+                return Err(Error::internal(format!("{} does not have the content {key}", path.display())));
+            }
+            Ok(bytes)
         };
-        let loaded = self
-            .load_once(key, grants, async || {
-                self.check_size(tokio::fs::metadata(path).await.map_err(cannot)?.len())?;
-                let bytes = tokio::fs::read(path).await.map_err(cannot)?;
-                if BlobKey::of(&bytes) != key {
-                    return Err(Error::internal(format!(
-                        "{} does not have the content {key}",
-                        path.display()
-                    )));
-                }
-                Ok(bytes)
-            })
-            .await?;
+        let loaded = self.load_once(key, grants, read).await?;
         Ok(Component { loaded })
     }
 
@@ -120,6 +147,7 @@ impl Runtime {
         };
         imports::check(&loaded.surface, grants)?;
         loaded.link(&self.shared.linkers, grants)?;
+        self.shared.recent.lock().unwrap_or_else(PoisonError::into_inner).add(&loaded);
         Ok(loaded)
     }
 

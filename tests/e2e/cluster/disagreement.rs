@@ -19,6 +19,21 @@ fn a_task_executor_with_smaller_slots_is_refused_with_both_values_and_ends() {
 }
 
 #[test]
+fn a_task_executor_that_would_not_wait_for_heartbeats_is_refused_with_both_values_and_ends() {
+    let cluster = Cluster::new(&[]);
+    let job_manager = cluster.job_manager(&["-Dheartbeat.interval=10s", "-Dheartbeat.timeout=50s"]);
+    let hasty = cluster.task_executor_to_be(&["-Dheartbeat.interval=1s", "-Dheartbeat.timeout=5s"]);
+    let (status, log) = hasty.ended();
+    assert!(!status.success(), "{log}");
+    for words in ["waits 5s for a heartbeat", "sends one every 10s", "set heartbeat.* alike"] {
+        assert!(log.contains(words), "`{words}` expected in:\n{log}");
+        assert!(job_manager.log().contains(words), "`{words}` expected in:\n{}", job_manager.log());
+    }
+    let _patient = cluster.task_executor(&["-Dheartbeat.interval=1s", "-Dheartbeat.timeout=11s"]);
+    cluster.run_word_count();
+}
+
+#[test]
 fn a_client_cannot_grant_its_job_more_than_the_task_executors_do() {
     let cluster = Cluster::new(&[("restart-strategy.type", "none")]);
     let _job_manager = cluster.job_manager(&[]);
@@ -44,11 +59,11 @@ fn a_component_longer_than_a_process_takes_is_told_with_that_limit() {
     job_manager.kill();
     // a TaskExecutor's is lower than the JobManager's,
     let _job_manager = cluster.job_manager(&[]);
-    let small = cluster.task_executor(&["-Dblob.max-size=64kb"]);
+    let small = cluster.task_executor_apart(&["-Dblob.max-size=64kb"]);
     run().expect_error("H3201", &["65536", &size, "blob.max-size"]);
     small.kill();
     // and its cache is too small for a single one.
-    let small = cluster.task_executor(&["-Dblob.cache.size=64kb"]);
+    let small = cluster.task_executor_apart(&["-Dblob.cache.size=64kb"]);
     run().expect_error("H3201", &["65536", &size, "blob.cache.size"]);
     small.kill();
     let _task_executor = cluster.task_executor(&[]);

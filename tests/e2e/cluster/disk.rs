@@ -86,7 +86,7 @@ fn a_full_disk_under_a_blob_cache_is_told_and_the_job_goes_on_once_there_is_room
     let cluster = Cluster::new(&[("restart-strategy.fixed-delay.attempts", "1000")]);
     let Some(disk) = Disk::mount(cluster.path("small"), "1m") else { return };
     let mut job_manager = cluster.job_manager(&[]);
-    let mut task_executor = cluster.task_executor(&[&blob_folder(&disk.0)]);
+    let mut task_executor = cluster.task_executor_apart(&[&blob_folder(&disk.0)]);
     submit(&cluster, 0);
     job_manager.says_times("the disk of the blob folder", 2);
     for words in [disk.0.to_str().expect("a path in UTF-8"), "is full; make room", "blob.storage.directory"] {

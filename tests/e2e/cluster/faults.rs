@@ -1,7 +1,8 @@
 //! Processes that are killed, stalled and replaced while a job runs. Its output
 //! is exact after each.
 
-use crate::harness::Cluster;
+use crate::harness::{APART, Cluster};
+use heddle_tests::example;
 use rustix::process::Signal;
 use std::time::Duration;
 
@@ -97,10 +98,18 @@ fn a_job_outlives_five_deaths() {
 
 #[test]
 fn a_component_that_is_damaged_on_a_task_executors_disk_is_fetched_again() {
-    let cluster = Cluster::new(&[]);
+    let cluster = Cluster::new(&[("restart-strategy.type", "none")]);
     let _job_manager = cluster.job_manager(&[]);
-    let mut task_executor = cluster.task_executor(&[]);
-    cluster.run_word_count();
+    let mut task_executor = cluster.task_executor_apart(&[]);
+    // It fetches the component, and has no place for what it would compile.
+    let (compiled, away) = (cluster.path(APART), cluster.path("away"));
+    std::fs::rename(&compiled, &away).expect("moved");
+    let run = cluster.heddle(&["run", "-q", "-t", "remote"]).arg(example("word-count"));
+    let (input, output) = (cluster.path("input"), cluster.path("output"));
+    std::fs::write(&input, "to be\n").expect("an input");
+    let run = run.arg("--input").arg(&input).arg("--output").arg(&output).run();
+    run.expect_error("H9001", &[APART]);
+    std::fs::rename(&away, &compiled).expect("moved back");
     let mut damaged = 0;
     let tmp = std::fs::read_dir(cluster.path("tmp"))
         .expect("a folder")

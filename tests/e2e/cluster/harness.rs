@@ -38,6 +38,9 @@ pub fn free_port() -> u16 {
     }
 }
 
+/// The folder of what [`Cluster::task_executor_apart`] compiles.
+pub const APART: &str = "compiled-apart";
+
 pub struct Cluster {
     home: tempfile::TempDir,
     pub port: u16,
@@ -137,6 +140,15 @@ impl Cluster {
         let mut process = self.task_executor_to_be(options);
         process.says("registered at the resource manager");
         process
+    }
+
+    /// One that has none of the components that this machine compiled, so that
+    /// it fetches them.
+    pub fn task_executor_apart(&self, options: &[&str]) -> Process {
+        let cache = format!("-Dtaskmanager.wasm.cache-dir={}", self.path(APART).display());
+        let mut options = options.to_vec();
+        options.push(&cache);
+        self.task_executor(&options)
     }
 
     pub fn task_executor_to_be(&self, options: &[&str]) -> Process {

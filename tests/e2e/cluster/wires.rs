@@ -76,7 +76,7 @@ fn word_count(cluster: &Cluster, text: &str) -> Run {
 #[test]
 fn a_component_that_is_damaged_on_its_way_is_sent_and_fetched_again() {
     let (cluster, job_manager, proxy) = behind_a_proxy(&[]);
-    let task_executor = cluster.task_executor(&[]);
+    let task_executor = cluster.task_executor_apart(&[]);
     let component = std::fs::read(example("word-count")).expect("a component");
     proxy.damage(Of::Client, 1, &component);
     proxy.damage(Of::Server, 1, &component);

@@ -208,10 +208,18 @@ async fn the_same_bytes_are_compiled_once() {
     }
     assert_eq!(runs(&folder), 1);
 
+    // It stays mapped although nobody has it now.
+    let hidden = folder.path().join("hidden");
+    std::fs::rename(folder.path().join("cache"), &hidden).expect("moved");
+    let fetch = async || panic!("it is mapped");
+    runtime.load_fetched(BlobKey::of(&bytes), &Grants::default(), fetch).await.expect("still mapped");
+    std::fs::rename(&hidden, folder.path().join("cache")).expect("moved back");
+    drop(runtime);
+
     // Another process finds the artefact; the component itself is not read.
     let runtime = start();
-    let nowhere = folder.path().join("nowhere.wasm");
-    runtime.load_file(&nowhere, BlobKey::of(&bytes), &Grants::default()).await.expect("from the cache");
+    let fetch = async || panic!("it is in the cache");
+    runtime.load_fetched(BlobKey::of(&bytes), &Grants::default(), fetch).await.expect("from the cache");
     assert_eq!(runs(&folder), 1);
 
     // One that is damaged is made again.
@@ -234,7 +242,7 @@ async fn the_same_bytes_are_compiled_once() {
     assert_eq!(std::fs::read_dir(folder.path().join("cache")).expect("the cache").count(), 2);
     let file = folder.path().join("job.wasm");
     std::fs::write(&file, &bytes).expect("written");
-    let other = runtime.load_file(&file, BlobKey([9; 32]), &Grants::default()).await;
+    let other = runtime.load_fetched(BlobKey([9; 32]), &Grants::default(), async || Ok(file)).await;
     assert!(line(&other.expect_err("another content")).starts_with("H9001: "));
 }
 
