@@ -238,7 +238,7 @@ pub fn per_job(
         let mut signals = Signals::listen()?;
         // Before anything is compiled.
         YarnClient::new(configuration)?;
-        let sandbox = Sandbox::open(configuration)?;
+        let sandbox = Sandbox::for_planning(configuration)?;
         let mut job = tokio::select! {
             job = Job::prepare(request, configuration, &sandbox) => job?,
             code = signals.next() => return Ok(ExitCode::from(code)),
