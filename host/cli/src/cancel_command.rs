@@ -4,8 +4,8 @@ use crate::arguments::CancelArguments;
 use crate::cluster;
 use crate::run_command::block_on;
 use crate::screen::{Screen, Style};
-use crate::signals::Signals;
 use crate::summary::duration;
+use heddle_entrypoint::Signals;
 use heddle_model::failure::{ErrorCode, Failure};
 use heddle_model::job_status::JobStatus;
 use heddle_rpc::JobResult;
@@ -29,11 +29,11 @@ pub fn run(arguments: &CancelArguments) -> Result<ExitCode, Failure> {
         };
         tokio::select! {
             result = cancelled => result.map(Ok),
-            code = signals.next() => Ok(Err(code)),
+            signal = signals.next() => Ok(Err(signal)),
         }
     })?;
     match ended {
-        Err(code) => Ok(ExitCode::from(code)),
+        Err(signal) => Ok(ExitCode::from(signal.exit_code())),
         Ok(result) => told(&result),
     }
 }

@@ -3,10 +3,10 @@
 
 use crate::progress::Progress;
 use crate::screen::{Screen, Style};
-use crate::signals::Signals;
 use crate::summary;
 use heddle_client::{Executor, RunningJob};
 use heddle_connectors::Console as _;
+use heddle_entrypoint::{Signals, StopSignal};
 use heddle_model::failure::{ErrorCode, Failure};
 use heddle_model::id::JobId;
 use heddle_model::job_status::JobStatus;
@@ -34,8 +34,8 @@ pub struct Submitted {
 /// How a run ended.
 pub enum Ended {
     ByItself(Box<EndedJob>),
-    /// By a signal; the job, if there was one, is cancelled. The exit code.
-    Interrupted(u8),
+    /// By a signal; the job, if there was one, is cancelled.
+    Interrupted(StopSignal),
     /// The job goes on.
     Detached(JobId),
 }
@@ -49,14 +49,14 @@ pub struct EndedJob {
     startup: Duration,
 }
 
-/// Waits for the end of the job, showing what it does. With the exit code of a
-/// signal that came before, it is cancelled at once.
+/// Waits for the end of the job, showing what it does. With a signal that came
+/// before, it is cancelled at once.
 pub async fn follow(
     submitted: Submitted,
     screen: &Screen,
     signals: &mut Signals,
     started: SystemTime,
-    mut interrupted: Option<u8>,
+    mut interrupted: Option<StopSignal>,
 ) -> Result<Ended, Failure> {
     let Submitted { name, mut executor, job } = submitted;
     let mut cancellation = JoinSet::new();
@@ -79,10 +79,10 @@ pub async fn follow(
                 result = &mut result => break result,
                 failure = executor.failed() => break Err(failure),
                 () = &mut shown => {}
-                code = signals.next() => {
-                    if interrupted.replace(code).is_some() {
+                signal = signals.next() => {
+                    if interrupted.replace(signal).is_some() {
                         screen.end();
-                        std::process::exit(i32::from(code));
+                        std::process::exit(i32::from(signal.exit_code()));
                     }
                     screen.note("cancelling the job; once more to end at once");
                     cancel(&mut cancellation);
@@ -99,11 +99,11 @@ pub async fn follow(
     let startup = submitted_at.duration_since(started).unwrap_or_default();
     match (result, interrupted) {
         // It may have finished before it heard of the cancellation.
-        (Ok(result), Some(code)) if result.status != JobStatus::Finished => {
+        (Ok(result), Some(signal)) if result.status != JobStatus::Finished => {
             screen.note(&format!("Job `{name}` ({}) {}", result.job_id, result.status));
-            Ok(Ended::Interrupted(code))
+            Ok(Ended::Interrupted(signal))
         }
-        (Err(_), Some(code)) => Ok(Ended::Interrupted(code)),
+        (Err(_), Some(signal)) => Ok(Ended::Interrupted(signal)),
         (result, _) => Ok(Ended::ByItself(Box::new(EndedJob { name, result: result?, details, startup }))),
     }
 }

@@ -23,7 +23,6 @@ mod report;
 mod rolling_file;
 mod run_command;
 mod screen;
-mod signals;
 mod summary;
 mod target;
 mod utc;

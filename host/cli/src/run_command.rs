@@ -4,9 +4,9 @@ use crate::arguments::RunArguments;
 use crate::follow::{Ended, Submitted, finish, follow};
 use crate::guest_lines::GuestLines;
 use crate::screen::{Screen, Style};
-use crate::signals::Signals;
 use crate::{cluster, config_command, later, logging, target, yarn_command};
 use heddle_client::{Executor, Job, JobRequest, RunningJob, Sandbox};
+use heddle_entrypoint::{Signals, StopSignal};
 use heddle_model::config::value::Target;
 use heddle_model::config::{Configuration, Origin, options as o};
 use heddle_model::failure::{ErrorCode, Failure};
@@ -104,7 +104,7 @@ pub fn run(arguments: &RunArguments) -> Result<ExitCode, Failure> {
         let mut signals = Signals::listen()?;
         let prepared = tokio::select! {
             prepared = prepare(&request, &configuration, attached, &screen) => prepared?,
-            code = signals.next() => return Ok(Ended::Interrupted(code)),
+            signal = signals.next() => return Ok(Ended::Interrupted(signal)),
         };
         let Some((submitted, interrupted)) = submit(prepared, &screen, &mut signals).await? else {
             return Ok(Ended::Interrupted(signals.last()));
@@ -117,7 +117,7 @@ pub fn run(arguments: &RunArguments) -> Result<ExitCode, Failure> {
     screen.end();
     guests.finish();
     match ended? {
-        Ended::Interrupted(code) => Ok(ExitCode::from(code)),
+        Ended::Interrupted(signal) => Ok(ExitCode::from(signal.exit_code())),
         Ended::ByItself(ended) => finish(&ended, &screen, arguments.report.as_deref()),
         Ended::Detached(job_id) => {
             tell_detached(job_id, &configuration, &screen);
@@ -182,7 +182,7 @@ async fn submit(
     prepared: Prepared,
     screen: &Screen,
     signals: &mut Signals,
-) -> Result<Option<(Submitted, Option<u8>)>, Failure> {
+) -> Result<Option<(Submitted, Option<StopSignal>)>, Failure> {
     let Prepared { job, mut executor } = prepared;
     let name = job.graph.name.clone();
     let mut interrupted = None;
@@ -193,8 +193,8 @@ async fn submit(
             tokio::select! {
                 submitted = &mut submitting => break submitted,
                 failure = executor.failed() => break Err(failure),
-                code = signals.next() => {
-                    if interrupted.replace(code).is_some() {
+                signal = signals.next() => {
+                    if interrupted.replace(signal).is_some() {
                         return Ok(None);
                     }
                     screen.note("cancelling the job once it is submitted; once more to end at once");

@@ -4,10 +4,10 @@
 use crate::arguments::{ConfigurationArguments, YarnSessionArguments};
 use crate::run_command::{block_on, drop_collected, tell_of_printed};
 use crate::screen::{Screen, Style};
-use crate::signals::Signals;
 use crate::{cluster, config_command, logging};
 use heddle_client::yarn::{Kind, Notices, Remembered, ShippedJob, YarnClient, YarnCluster};
 use heddle_client::{Job, JobRequest, Sandbox};
+use heddle_entrypoint::Signals;
 use heddle_model::config::{Configuration, options as o};
 use heddle_model::failure::{ErrorCode, Failure};
 use std::ffi::OsString;
@@ -74,7 +74,7 @@ pub fn session(arguments: &YarnSessionArguments) -> Result<ExitCode, Failure> {
         let is_own = arguments.application_id.is_none();
         let (cluster, report) = if is_own {
             let Some(cluster) = deploy(client, &Kind::Session, &screen, &mut signals).await? else {
-                return Ok(ExitCode::from(signals.last()));
+                return Ok(ExitCode::from(signals.last().exit_code()));
             };
             cluster
         } else {
@@ -142,12 +142,12 @@ async fn attached(
                 Ok(Some(_)) => {}
                 Ok(None) | Err(_) => is_open = false,
             },
-            code = signals.next() => {
+            signal = signals.next() => {
                 if !is_own {
-                    return Ok(Ended::No(ExitCode::from(code)));
+                    return Ok(Ended::No(ExitCode::from(signal.exit_code())));
                 }
                 cluster.kill("its user interrupted the command that started it").await?;
-                return Ok(Ended::Yes(ExitCode::from(code)));
+                return Ok(Ended::Yes(ExitCode::from(signal.exit_code())));
             }
         }
     }
@@ -241,7 +241,7 @@ pub fn per_job(
         let sandbox = Sandbox::for_planning(configuration)?;
         let mut job = tokio::select! {
             job = Job::prepare(request, configuration, &sandbox) => job?,
-            code = signals.next() => return Ok(ExitCode::from(code)),
+            signal = signals.next() => return Ok(ExitCode::from(signal.exit_code())),
         };
         drop_collected(&mut job, &screen, "run it in a session to see them");
         tell_of_printed(&mut job, &screen);
@@ -261,7 +261,7 @@ async fn with_job(
     signals: &mut Signals,
 ) -> Result<ExitCode, Failure> {
     let deployed = deploy(client, kind, screen, signals).await?;
-    let Some((cluster, report)) = deployed else { return Ok(ExitCode::from(signals.last())) };
+    let Some((cluster, report)) = deployed else { return Ok(ExitCode::from(signals.last().exit_code())) };
     // The reader may have gone away.
     let _ = writeln!(std::io::stdout(), "{}", cluster.id());
     screen.note(&format!("{} runs; its pages: {}", report.id, report.tracking_url));
@@ -270,10 +270,10 @@ async fn with_job(
     }
     let report = tokio::select! {
         report = cluster.wait_until_ended() => report?,
-        code = signals.next() => {
+        signal = signals.next() => {
             screen.note("killing the application");
             cluster.kill("its user interrupted the command that started it").await?;
-            return Ok(ExitCode::from(code));
+            return Ok(ExitCode::from(signal.exit_code()));
         }
     };
     cluster.ended_well(&report)?;

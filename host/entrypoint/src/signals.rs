@@ -31,6 +31,7 @@ impl StopSignal {
 pub struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    last: StopSignal,
 }
 
 impl Signals {
@@ -42,14 +43,21 @@ impl Signals {
     pub fn listen() -> Result<Self, Failure> {
         let listen =
             |kind| signal(kind).map_err(|error| internal(format!("cannot listen for signals: {error}")));
-        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+        let (interrupt, terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+        Ok(Self { interrupt, terminate, last: StopSignal::Interrupt })
     }
 
     /// Cancel-safe.
     pub async fn next(&mut self) -> StopSignal {
-        tokio::select! {
+        self.last = tokio::select! {
             _ = self.interrupt.recv() => StopSignal::Interrupt,
             _ = self.terminate.recv() => StopSignal::Terminate,
-        }
+        };
+        self.last
+    }
+
+    /// The last one that came.
+    pub fn last(&self) -> StopSignal {
+        self.last
     }
 }
