@@ -105,10 +105,10 @@ impl<T: Element, R: Route<T>> Encoder<T, R> {
         if R::AHEAD {
             let mut routes = Routes::new();
             self.route.route_all(block.as_slice(), &mut routes);
-            block.drain(|index, value| {
-                let index = index as usize;
-                self.put_routed(&value, routes.hashes[index], routes.channels[index]);
-            });
+            for (index, value) in block.as_slice().iter().enumerate() {
+                self.put_routed(value, routes.hashes[index], routes.channels[index]);
+            }
+            block.drain(|_, value| drop(value));
         } else {
             block.drain(|index, value| {
                 position::row(index);
