@@ -18,8 +18,9 @@ mod native;
 mod options;
 mod process;
 mod report;
+mod yarn;
 
-use crate::bench::case::{Case, Peer, Side};
+use crate::bench::case::{Case, Measure, Peer, Side};
 use crate::bench::folders::Folders;
 use crate::bench::options::{Options, Sides};
 use crate::bench::report::Row;
@@ -36,6 +37,8 @@ pub fn run(arguments: &[String]) -> Result<()> {
     let folders = Folders::find()?;
     let mut heddle = match options.sides {
         Sides::Peer => None,
+        // What is measured on YARN has sides of its own.
+        _ if cases.iter().all(|case| matches!(case.measure, Measure::Yarn(_))) => None,
         Sides::Both | Sides::Heddle => Some(heddle::Heddle::prepare(&folders, &cases)?),
     };
     let mut flink = match flink::Flink::prepare(&folders, &options, &cases) {
@@ -53,19 +56,23 @@ pub fn run(arguments: &[String]) -> Result<()> {
         Sides::Both | Sides::Peer => exchange::BareSocket::prepare(&cases)?,
         Sides::Heddle => None,
     };
+    let (mut heddle_on_yarn, mut flink_on_yarn) = yarn::prepare(&folders, &options, &cases)?;
     let machine = machine::describe();
     eprintln!("{machine}");
     let mut rows = Vec::new();
     let mut failures = Vec::new();
     for (index, case) in cases.iter().enumerate() {
         eprintln!("[{}/{}] {case}", index + 1, cases.len());
+        let on_yarn = matches!(case.measure, Measure::Yarn(_));
         let peer = match case.peer {
+            Peer::Flink if on_yarn => flink_on_yarn.as_mut().map(side),
             Peer::Flink => flink.as_mut().map(side),
             Peer::Native => native.as_mut().map(side),
             Peer::Socket => socket.as_mut().map(side),
             Peer::None => None,
         };
-        match measure(case, &options, heddle.as_mut().map(side), peer) {
+        let own = if on_yarn { heddle_on_yarn.as_mut().map(side) } else { heddle.as_mut().map(side) };
+        match measure(case, &options, own, peer) {
             Ok(row) => {
                 eprintln!("        {}", row.one_line());
                 rows.push(row);

@@ -4,7 +4,7 @@
 
 mod hadoop;
 mod kafka;
-mod ports;
+pub mod ports;
 mod process;
 mod set;
 mod zookeeper;

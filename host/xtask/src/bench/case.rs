@@ -59,8 +59,24 @@ pub enum Measure {
     /// Bytes a second from one process to another, through so many producers
     /// and consumers. The peer is one connection, whatever their number.
     Exchange { producers: u32, consumers: u32 },
+    /// As an application on YARN.
+    Yarn(YarnMeasure),
     /// From a record's making in one process to its arrival in another.
     ExchangeLatency { buffer_timeout_ms: u32, quantile: Quantile },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum YarnMeasure {
+    /// From the command to the first record at the sink of a worker.
+    FirstRecord,
+    /// To YARN's word that the application has finished.
+    Finished,
+    /// What the client stages.
+    Bytes,
+    /// Resident memory of the JobManager and one worker that count words.
+    Memory,
+    /// From asking for so many containers at once until all slots are there.
+    Scale { workers: u32 },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,6 +1,6 @@
 //! The benchmarks: what each measures, against whom, and what it must reach.
 
-use crate::bench::case::{Case, ControlPlane, Instances, Measure, Peer, Quantile, Target, Unit};
+use crate::bench::case::{Case, ControlPlane, Instances, Measure, Peer, Quantile, Target, Unit, YarnMeasure};
 use crate::bench::options::Options;
 use anyhow::{Result, bail};
 
@@ -88,6 +88,28 @@ pub const BENCHMARKS: &[Benchmark] = &[
         "a record from process to process at a tenth of the load",
         exchange_latency,
     ),
+    benchmark("yarn-start", "an application on YARN, from the command to its first record and end", || {
+        [("first record", YarnMeasure::FirstRecord), ("finished", YarnMeasure::Finished)]
+            .map(|(variant, what)| Case {
+                variant: Some(variant),
+                ..on_yarn("yarn-start", what, Unit::Milliseconds, 3.0, 5.0)
+            })
+            .to_vec()
+    }),
+    benchmark("yarn-bytes", "what the client stages for an application on YARN", || {
+        vec![on_yarn("yarn-bytes", YarnMeasure::Bytes, Unit::Mebibytes, 5.0, 10.0)]
+    }),
+    benchmark("yarn-memory", "resident memory of JobManager and one worker on YARN, counting words", || {
+        vec![on_yarn("yarn-memory", YarnMeasure::Memory, Unit::Mebibytes, 5.0, 10.0)]
+    }),
+    benchmark("yarn-scale", "50 containers at once on four nodes, until all slots are registered", || {
+        vec![Case {
+            peer: Peer::None,
+            must: Target::None,
+            goal: Target::None,
+            ..on_yarn("yarn-scale", YarnMeasure::Scale { workers: 50 }, Unit::Milliseconds, 0.0, 0.0)
+        }]
+    }),
     Benchmark {
         name: "lean-source",
         what: "Flink with a source that costs nothing (only when it is named)",
@@ -195,6 +217,11 @@ fn lean_source() -> Vec<Case> {
             })
         })
         .collect()
+}
+
+fn on_yarn(name: &'static str, what: YarnMeasure, unit: Unit, must: f64, goal: f64) -> Case {
+    let (must, goal) = (Target::Ratio(must), Target::Ratio(goal));
+    Case { unit, must, goal, ..case(name, Measure::Yarn(what), Peer::Flink) }
 }
 
 fn sandbox() -> Vec<Case> {

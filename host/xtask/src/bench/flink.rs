@@ -57,7 +57,8 @@ impl Flink {
         if options.sides == Sides::Heddle {
             bail!("--without-peer was given");
         }
-        if !cases.iter().any(|case| case.peer == Peer::Flink) {
+        let needs = |case: &Case| case.peer == Peer::Flink && !matches!(case.measure, Measure::Yarn(_));
+        if !cases.iter().any(needs) {
             bail!("no benchmark that was asked for has it");
         }
         maven::available()?;
@@ -205,6 +206,7 @@ impl Side for Flink {
             | Measure::ControlPlane { .. }
             | Measure::Sandbox { .. }
             | Measure::Instances(_)
+            | Measure::Yarn(_)
             | Measure::Exchange { .. }
             | Measure::ExchangeLatency { .. } => bail!("Flink has no such thing"),
         }
@@ -212,7 +214,7 @@ impl Side for Flink {
 }
 
 /// The folder of the built jobs.
-fn build(folders: &Folders) -> Result<PathBuf> {
+pub fn build(folders: &Folders) -> Result<PathBuf> {
     let sources = folders.root.join("tests/benches/flink");
     let build = folders.bench.join("flink");
     let stamp = build.join("built-from");

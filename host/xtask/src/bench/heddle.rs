@@ -283,6 +283,7 @@ impl Side for Heddle {
             Measure::Exchange { producers, consumers } => {
                 self.exchange()?.throughput(producers, consumers, options)
             }
+            Measure::Yarn(_) => bail!("it is measured on YARN"),
             Measure::ExchangeLatency { buffer_timeout_ms, quantile } => {
                 self.exchange()?.latency(buffer_timeout_ms, quantile, options)
             }
@@ -314,6 +315,7 @@ fn job_of(case: &Case) -> Option<&'static str> {
         | Measure::ControlPlane { .. }
         | Measure::Idle
         | Measure::Exchange { .. }
+        | Measure::Yarn(_)
         | Measure::ExchangeLatency { .. } => None,
     }
 }
