@@ -20,9 +20,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use tracing::{error, warn};
 
-/// Of a failure's details, what YARN is told.
-const DETAILS_MAX: usize = 4000;
-
 pub fn jobmanager(arguments: &JobmanagerArguments) -> Result<ExitCode, Failure> {
     let daemon = Daemon::named(&arguments.daemon)?;
     if daemon == Daemon::TaskExecutor {
@@ -184,21 +181,16 @@ async fn tell_yarn(
     configuration: &Configuration,
 ) {
     let Some(master) = master else { return };
-    let told = |failure: &Failure| {
-        let details: String =
-            failure.details.iter().flat_map(|text| text.chars()).take(DETAILS_MAX).collect();
-        format!("error[{}]: {failure}\n{details}", failure.code).trim_end().to_owned()
-    };
     match ended {
         Ok(End::Signal(_)) => return,
         Ok(End::Application(status)) => {
-            master.finish(*status, &cause.as_ref().map(told).unwrap_or_default()).await;
+            master.finish(*status, cause.as_ref()).await;
         }
         Err(failure) if master.is_followed() && failure.code.domain() != Domain::User => {
             warn!(code = %failure.code, "{failure}; YARN starts another JobManager, which goes on");
             return;
         }
-        Err(failure) => master.finish(ApplicationStatus::Failed, &told(failure)).await,
+        Err(failure) => master.finish(ApplicationStatus::Failed, Some(failure)).await,
     }
     // The application does not come back.
     if let Err(error) = HighAvailability::remove(configuration).await {

@@ -2,11 +2,18 @@
 //! that leads is found.
 
 use crate::invalid;
+use heddle_filesystem::FileSystems;
 use heddle_ha::Services;
-use heddle_ha::files::{self, Election, FileLeaderRetrieval, FileOptions};
+use heddle_ha::files::{self, Election, Elsewhere, FileLeaderRetrieval, FileOptions};
 use heddle_model::config::value::HighAvailabilityType;
 use heddle_model::config::{Configuration, options as o};
 use heddle_model::failure::{ErrorCode, Failure};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A network's file system is not looked at as often as this machine's.
+const POLL_ELSEWHERE: Duration = Duration::from_secs(1);
 
 /// Where leaders come from.
 #[derive(Clone, Debug)]
@@ -50,15 +57,21 @@ impl HighAvailability {
                         configuration.origin(&o::HIGH_AVAILABILITY),
                     )));
                 };
-                let path = storage.strip_prefix("file://").unwrap_or(&storage);
-                if path.contains("://") {
-                    return Err(invalid(format!(
-                        "configuration `{}`: `{storage}` is not a folder of this machine (from {})",
+                let wrong = |error: std::io::Error| {
+                    invalid(format!(
+                        "configuration `{}`: `{storage}` cannot be used: {error} (from {})",
                         o::HA_STORAGE.key(),
                         configuration.origin(&o::HA_STORAGE),
-                    )));
+                    ))
+                };
+                let (system, path) = FileSystems::of_process().resolve(Path::new(&storage)).map_err(wrong)?;
+                let options = FileOptions::new(path, configuration.get(&o::CLUSTER_ID));
+                // This machine's.
+                if system.root().is_empty() {
+                    return Ok(Self::Files(options));
                 }
-                Ok(Self::Files(FileOptions::new(path, configuration.get(&o::CLUSTER_ID))))
+                let files = Arc::new(Elsewhere::new(system).map_err(wrong)?);
+                Ok(Self::Files(FileOptions { files, poll_interval: POLL_ELSEWHERE, ..options }))
             }
         }
     }
@@ -74,6 +87,14 @@ impl HighAvailability {
         }
         match Self::from_configuration(configuration)? {
             Self::Standalone { .. } => Ok(Services::embedded(rand::random())),
+            Self::Files(options) if election == Election::Lock && !options.files.has_locks() => {
+                Err(invalid(format!(
+                    "configuration `{}` is on a file system without locks, and several JobManagers cannot be told \
+                     apart there; it can be used on YARN, which starts one after the other, and elsewhere a folder \
+                     that all see",
+                    o::HA_STORAGE.key()
+                )))
+            }
             Self::Files(options) => files::open(&FileOptions { election, ..options }).await.map_err(storage),
         }
     }

@@ -28,7 +28,7 @@ mod retrieval;
 
 pub use blobs::FileBlobStore;
 pub use election::FileElection;
-pub use file_system::{FileSystem, SharedFolders};
+pub use file_system::{Elsewhere, FileSystem, SharedFolders};
 pub use graphs::FileJobGraphStore;
 pub use leader::LeaderInformation;
 pub use results::FileJobResultStore;

@@ -62,7 +62,7 @@ fn yarn(dist: &Path) -> anyhow::Result<()> {
     for (options, of_yarn, of_jobs) in [
         (plain, Some(""), ["yarn", "yarn_files", "yarn_client"].as_slice()),
         (faults, None, &["yarn_faults"]),
-        (strict, Some("masters"), &[]),
+        (strict, Some("masters"), &["yarn_strict"]),
     ] {
         let servers = Running::start(Kind::Yarn(options), "yarn-of-tests")?;
         if let Some(filter) = of_yarn {

@@ -3,6 +3,7 @@
 
 mod brain;
 mod causes;
+mod losses;
 mod service;
 
 pub use brain::{Action, Brain, Event, Intervals};

@@ -21,6 +21,9 @@ use tracing::{info, warn};
 
 pub use heddle_yarn::configuration::Environment;
 
+/// Of a failure's details, what YARN is told.
+const DETAILS_MAX: usize = 4000;
+
 /// Variables that YARN sets in the application master's container.
 const MAX_ATTEMPTS: &str = "MAX_APP_ATTEMPTS";
 const CONTAINER: &str = "CONTAINER_ID";
@@ -132,8 +135,13 @@ impl ApplicationMaster {
         self.is_followed
     }
 
-    /// Tells YARN how the application ended; what was staged is deleted.
-    pub async fn finish(mut self, status: ApplicationStatus, diagnostics: &str) {
+    /// Tells YARN how the application ended, and why if it failed; what was staged
+    /// is deleted.
+    pub async fn finish(mut self, status: ApplicationStatus, cause: Option<&Failure>) {
+        let diagnostics = match cause {
+            None => String::new(),
+            Some(failure) => self.diagnostics(failure).await,
+        };
         let status = match status {
             ApplicationStatus::Succeeded => FinalStatus::AppSucceeded,
             ApplicationStatus::Failed => FinalStatus::AppFailed,
@@ -141,12 +149,30 @@ impl ApplicationMaster {
             ApplicationStatus::Unknown => FinalStatus::AppUndefined,
         };
         info!(status = status.as_str_name(), diagnostics, "unregistering from YARN");
-        self.handle.finish(status, diagnostics).await;
+        self.handle.finish(status, &diagnostics).await;
         // Not before: another attempt would need it.
         if let Err(error) = delete_staged(&self.hadoop, &self.user, &self.folder).await {
             warn!(%error, "what was staged is left behind");
         }
         self.service.shut_down().await;
+    }
+}
+
+impl ApplicationMaster {
+    /// The failure and its details; with what YARN says of containers, if one
+    /// was lost.
+    async fn diagnostics(&self, failure: &Failure) -> String {
+        let mut text = format!("error[{}]: {failure}", failure.code);
+        let details = failure.details.iter().flat_map(|details| details.chars()).take(DETAILS_MAX);
+        text.push('\n');
+        text.extend(details);
+        let is_lost = [ErrorCode::WorkerLost, ErrorCode::PeerGone, ErrorCode::ConnectionLost];
+        if is_lost.contains(&failure.code) {
+            for loss in self.handle.losses().await {
+                text += &format!("\n{loss}");
+            }
+        }
+        text.trim_end().to_owned()
     }
 }
 

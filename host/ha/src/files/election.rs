@@ -13,6 +13,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -28,6 +29,12 @@ pub struct FileElection {
     poll_interval: Duration,
     rule: Election,
     state: State,
+    /// A look that is under way: it goes on when the call that began it is
+    /// dropped, and two at once would take over from each other.
+    looking: Option<JoinHandle<Result<Look, Error>>>,
+    /// When the last one began.
+    looked: Option<Instant>,
+    failed: Option<Error>,
     noticed: Option<Instant>,
 }
 
@@ -47,6 +54,10 @@ enum Look {
     },
     /// Another process leads.
     Taken(Option<LeaderInformation>),
+    /// This one still leads.
+    Kept,
+    /// It did, and does no longer.
+    Lost,
 }
 
 impl FileElection {
@@ -56,21 +67,16 @@ impl FileElection {
         poll_interval: Duration,
         rule: Election,
     ) -> Self {
-        Self { folder, leader, poll_interval, rule, state: State::Contending, noticed: None }
-    }
-
-    async fn try_to_lead(&mut self) -> Result<Option<u128>, Error> {
-        let (folder, leader, rule) = (self.folder.clone(), self.leader.clone(), self.rule);
-        match blocking(move || look(&folder, &leader, rule)).await? {
-            Look::Granted { session, lock } => {
-                self.state = State::Leading(lock.map(Arc::new));
-                self.noticed = None;
-                Ok(Some(session))
-            }
-            Look::Taken(by) => {
-                self.notice(by);
-                Ok(None)
-            }
+        Self {
+            folder,
+            leader,
+            poll_interval,
+            rule,
+            state: State::Contending,
+            looking: None,
+            looked: None,
+            failed: None,
+            noticed: None,
         }
     }
 
@@ -92,29 +98,23 @@ impl FileElection {
             None => info!(folder, "another JobManager leads this cluster; standing by"),
         }
     }
+}
 
-    /// Whether the lock and the epoch are still this process's.
-    async fn still_leads(&self, lock: Option<Arc<File>>) -> Result<bool, Error> {
-        let (folder, leader) = (self.folder.clone(), self.leader.clone());
-        blocking(move || {
-            let path = folder.path(LOCK);
-            let same = match lock {
-                None => true,
-                Some(lock) => {
-                    let held =
-                        lock.metadata().map_err(|error| storage("looking at the lock", &path, &error))?;
-                    // Somebody may have removed the file and locked another one.
-                    std::fs::metadata(&path)
-                        .is_ok_and(|there| (there.dev(), there.ino()) == (held.dev(), held.ino()))
-                }
-            };
-            match leader.check() {
-                Ok(()) => Ok(same),
-                Err(Error::NotLeader { .. }) => Ok(false),
-                Err(error) => Err(error),
-            }
-        })
-        .await
+/// Whether the lock and the epoch are still this process's.
+fn look_after(folder: &Folder, leader: &LeaderFile, lock: Option<&File>) -> Result<Look, Error> {
+    let path = folder.path(LOCK);
+    let same = match lock {
+        None => true,
+        Some(lock) => {
+            let held = lock.metadata().map_err(|error| storage("looking at the lock", &path, &error))?;
+            // Somebody may have removed the file and locked another one.
+            std::fs::metadata(&path).is_ok_and(|there| (there.dev(), there.ino()) == (held.dev(), held.ino()))
+        }
+    };
+    match leader.check() {
+        Ok(()) if same => Ok(Look::Kept),
+        Ok(()) | Err(Error::NotLeader { .. }) => Ok(Look::Lost),
+        Err(error) => Err(error),
     }
 }
 
@@ -148,38 +148,58 @@ fn look(folder: &Folder, leader: &LeaderFile, rule: Election) -> Result<Look, Er
 #[async_trait]
 impl LeaderElection for FileElection {
     async fn next(&mut self) -> Leadership {
-        let mut failed = None;
         loop {
-            let lock = match &self.state {
-                State::Contending => None,
-                State::Leading(lock) => Some(lock.clone()),
-                State::Superseded => return std::future::pending().await,
-            };
-            match lock {
-                None => match self.try_to_lead().await {
-                    Ok(Some(session)) => return Leadership::Granted { session },
-                    Ok(None) => failed = None,
-                    Err(error) => say_once(&mut failed, error),
-                },
-                Some(lock) => match self.still_leads(lock).await {
-                    Ok(true) => failed = None,
-                    Ok(false) => {
-                        warn!(
-                            folder = %self.folder.path("").display(),
-                            "another leader took over, or the lock was removed; this one leads no longer"
-                        );
-                        self.leader.revoke();
-                        self.state = match self.rule {
-                            Election::Lock => State::Contending,
-                            Election::LastComer => State::Superseded,
-                        };
-                        return Leadership::Revoked;
+            let look = match &mut self.looking {
+                Some(look) => look,
+                None => {
+                    if let Some(last) = self.looked {
+                        tokio::time::sleep_until(last + self.poll_interval).await;
                     }
-                    // Nobody else can have taken over as far as is known.
-                    Err(error) => say_once(&mut failed, error),
+                    self.looked = Some(Instant::now());
+                    let (folder, leader, rule) = (self.folder.clone(), self.leader.clone(), self.rule);
+                    let lock = match &self.state {
+                        State::Contending => None,
+                        State::Leading(lock) => Some(lock.clone()),
+                        State::Superseded => return std::future::pending().await,
+                    };
+                    self.looking.insert(tokio::spawn(blocking(move || match lock {
+                        None => look(&folder, &leader, rule),
+                        Some(lock) => look_after(&folder, &leader, lock.as_deref()),
+                    })))
+                }
+            };
+            let found = look.await;
+            self.looking = None;
+            match found {
+                Ok(Ok(Look::Granted { session, lock })) => {
+                    self.state = State::Leading(lock.map(Arc::new));
+                    (self.noticed, self.failed) = (None, None);
+                    return Leadership::Granted { session };
+                }
+                Ok(Ok(Look::Taken(by))) => {
+                    self.failed = None;
+                    self.notice(by);
+                }
+                Ok(Ok(Look::Kept)) => self.failed = None,
+                Ok(Ok(Look::Lost)) => {
+                    warn!(
+                        folder = %self.folder.path("").display(),
+                        "another leader took over, or the lock was removed; this one leads no longer"
+                    );
+                    self.leader.revoke();
+                    self.state = match self.rule {
+                        Election::Lock => State::Contending,
+                        Election::LastComer => State::Superseded,
+                    };
+                    return Leadership::Revoked;
+                }
+                // While it leads nobody else can have taken over as far as is known.
+                Ok(Err(error)) => say_once(&mut self.failed, error),
+                Err(error) => match error.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    Err(_) => return std::future::pending().await,
                 },
             }
-            tokio::time::sleep(self.poll_interval).await;
         }
     }
 
@@ -192,7 +212,11 @@ impl LeaderElection for FileElection {
 impl Drop for FileElection {
     fn drop(&mut self) {
         if matches!(self.state, State::Leading(_)) {
-            self.leader.resign();
+            match self.rule {
+                Election::Lock => self.leader.resign(),
+                // Its folder may be on a network; and nobody stands by.
+                Election::LastComer => self.leader.revoke(),
+            }
         }
     }
 }

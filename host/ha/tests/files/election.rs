@@ -107,6 +107,27 @@ async fn who_comes_last_leads_at_once_where_order_decides() {
     remove(&options).await.unwrap();
 }
 
+/// A dispatcher asks for changes beside everything else, and drops the call.
+#[tokio::test]
+async fn a_look_that_is_dropped_is_not_begun_again() {
+    for election in [Election::Lock, Election::LastComer] {
+        let storage = Storage::new();
+        let options = FileOptions { election, ..storage.options() };
+        let mut services = open(&options).await.unwrap();
+        let session = loop {
+            let next = services.dispatcher_election.next();
+            if let Ok(Leadership::Granted { session }) =
+                tokio::time::timeout(Duration::from_micros(50), next).await
+            {
+                break session;
+            }
+        };
+        assert_eq!(epoch(session), 1, "it took over from itself");
+        services.dispatcher_election.confirm(session, "host:1").await.unwrap();
+        services.job_graphs.put(&graph(1)).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_session_that_never_was_is_not_confirmed() {
     let storage = Storage::new();

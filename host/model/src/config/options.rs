@@ -117,7 +117,8 @@ options! {
         /// `filesystem`: jobs, results and who leads are kept in a folder, and a JobManager that is started
         /// again recovers the jobs. `NONE`: they go with the JobManager.
         HIGH_AVAILABILITY: HighAvailabilityType = "high-availability.type" or "high-availability", Cluster, "NONE";
-        /// The folder, on a disk that all JobManagers and TaskExecutors of the cluster see.
+        /// The folder, on a disk that all JobManagers and TaskExecutors of the cluster see; on YARN also on
+        /// HDFS (`hdfs://…`).
         HA_STORAGE: Option<String> = "high-availability.storageDir", Cluster;
         /// Processes of another cluster are refused, and clusters of different ids may share the folder.
         CLUSTER_ID: String = "high-availability.cluster-id", Cluster, "default";

@@ -78,6 +78,8 @@ pub enum Action {
     WorkerTerminated {
         container: ContainerId,
         reason: String,
+        /// It was told to end.
+        is_wanted: bool,
     },
     /// The ResourceManager wants the end of the application master.
     Shutdown,
@@ -178,7 +180,7 @@ impl Brain {
                 if self.workers.remove(&container).is_some() {
                     self.releases.insert(container);
                     let reason = format!("its node did not start it: {error}");
-                    actions.push(Action::WorkerTerminated { container, reason });
+                    actions.push(Action::WorkerTerminated { container, reason, is_wanted: false });
                 }
             }
             Event::Started { error: None, .. } | Event::Tick => {}
@@ -255,9 +257,9 @@ impl Brain {
         self.response_id = allocated.response_id;
         self.node_tokens.extend(allocated.node_tokens);
         for status in &allocated.completed {
-            if self.workers.remove(&status.id).is_some() {
-                let reason = cause(status);
-                actions.push(Action::WorkerTerminated { container: status.id, reason });
+            if let Some(worker) = self.workers.remove(&status.id) {
+                let (container, reason) = (status.id, cause(status));
+                actions.push(Action::WorkerTerminated { container, reason, is_wanted: worker.is_ending });
             }
         }
         self.recover(allocated.recovered, actions);

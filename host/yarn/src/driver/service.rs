@@ -3,6 +3,7 @@
 
 use crate::configuration::{self, Configuration};
 use crate::driver::brain::{Action, Brain, Event, Intervals};
+use crate::driver::losses::Losses;
 use crate::id::ContainerId;
 use crate::launch::Launch;
 use crate::masters::{Allocated, Masters};
@@ -32,6 +33,9 @@ const FINISH_MAX: Duration = Duration::from_secs(60);
 /// How long a ResourceManager that is started again may refuse what it took
 /// before.
 const RESTART_MAX: Duration = Duration::from_secs(60);
+/// A node tells of a container's end with its heartbeat, after the next of which
+/// the master hears it.
+const LOSS_PATIENCE: Duration = Duration::from_secs(2);
 /// Between two tries to register once more.
 const REGISTER_PAUSE: Duration = Duration::from_secs(1);
 /// It was started again.
@@ -113,9 +117,18 @@ pub struct Handle {
     host: String,
     port: u16,
     tracking_url: String,
+    losses: Losses,
+    /// For a node to tell of a container's end.
+    patience: Duration,
 }
 
 impl Handle {
+    /// Why the last containers ended that were not told to; waits a little for
+    /// the first.
+    pub async fn losses(&self) -> Vec<String> {
+        self.losses.told(self.patience).await
+    }
+
     /// Returns once YARN has written it down, or does not listen.
     pub async fn finish(&self, status: FinalStatus, diagnostics: &str) {
         let told = timeout(FINISH_MAX, async {
@@ -170,6 +183,7 @@ pub struct Service {
     waiting: Vec<Action>,
     /// What earlier attempts have left, until the brain has it.
     recovered: Option<Event>,
+    losses: Losses,
 }
 
 impl Service {
@@ -192,11 +206,14 @@ impl Service {
         let (orders, orders_in) = mpsc::channel(ORDERS_MAX);
         let (events, events_in) = mpsc::channel(ORDERS_MAX);
         let brain = Brain::new(options.intervals, registered.maximum, options.node_label.clone());
+        let losses = Losses::default();
         let handle = Handle {
             masters: Arc::clone(&masters),
             host: options.host.clone(),
             port: options.port,
             tracking_url: options.tracking_url.clone(),
+            losses: losses.clone(),
+            patience: options.intervals.idle + LOSS_PATIENCE,
         };
         let recovered =
             Event::Recovered { containers: registered.containers, node_tokens: registered.node_tokens };
@@ -216,6 +233,7 @@ impl Service {
             outbox: VecDeque::new(),
             waiting: Vec::new(),
             recovered: Some(recovered),
+            losses,
         };
         Ok((service, YarnDriver { orders, events: Arc::new(Mutex::new(events_in)) }, handle))
     }
@@ -318,7 +336,10 @@ impl Service {
                 self.tell(DriverEvent::WorkerStarted { resource_id: ResourceId(container.to_string()) });
             }
             Action::StartFailed { reason } => self.tell(DriverEvent::StartFailed { reason }),
-            Action::WorkerTerminated { container, reason } => {
+            Action::WorkerTerminated { container, reason, is_wanted } => {
+                if !is_wanted {
+                    self.losses.add(container, &reason);
+                }
                 info!(%container, reason, "a container has ended");
                 let resource_id = ResourceId(container.to_string());
                 self.tell(DriverEvent::WorkerTerminated { resource_id, reason });

@@ -132,7 +132,7 @@ fn shown(action: &Action) -> String {
         Action::WorkerStarted { container, .. } => format!("worker {}", own(container)),
         Action::WorkerRecovered { container, .. } => format!("recovered {}", own(container)),
         Action::StartFailed { reason } => format!("failed: {reason}"),
-        Action::WorkerTerminated { container, reason } => format!("ended {}: {reason}", own(container)),
+        Action::WorkerTerminated { container, reason, .. } => format!("ended {}: {reason}", own(container)),
         Action::Register => "register".to_owned(),
         Action::Shutdown => "shutdown".to_owned(),
     }
