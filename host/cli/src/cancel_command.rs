@@ -2,7 +2,7 @@
 
 use crate::arguments::CancelArguments;
 use crate::cluster;
-use crate::run_command::block_on;
+use crate::request::block_on;
 use crate::screen::{Screen, Style};
 use crate::summary::duration;
 use heddle_entrypoint::Signals;

@@ -4,7 +4,7 @@
 use crate::arguments::{ClusterArguments, ConfigurationArguments};
 use crate::screen::Screen;
 use crate::summary::duration;
-use crate::{config_command, logging, target, yarn_command};
+use crate::{config_command, logging, target};
 use heddle_client::{ClusterClient, Connection};
 use heddle_model::config::value::{HighAvailabilityType, Target};
 use heddle_model::config::{Configuration, options as o};
@@ -72,9 +72,9 @@ pub fn load(arguments: &ClusterArguments, command: &str) -> Result<Configuration
         configuration = target::choose(configuration)?;
         let is_known = configuration.is_set(&o::YARN_APPLICATION_ID);
         match configuration.get(&o::EXECUTION_TARGET) {
-            Target::YarnSession => configuration = yarn_command::of_session(&configuration)?,
+            Target::YarnSession => configuration = target::of_session(&configuration)?,
             Target::YarnApplication | Target::YarnPerJob if is_known => {
-                configuration = yarn_command::of_session(&configuration)?;
+                configuration = target::of_session(&configuration)?;
             }
             _ => {}
         }

@@ -4,7 +4,7 @@
 
 use crate::arguments::{StandaloneAction, StandaloneArguments};
 use crate::config_command;
-use crate::run_command::block_on;
+use crate::request::block_on;
 use heddle_client::configuration::configuration_folder;
 use heddle_entrypoint::{HighAvailability, LeaderRetriever};
 use heddle_model::config::value::HighAvailabilityType;

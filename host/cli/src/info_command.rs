@@ -4,7 +4,7 @@
 use crate::arguments::{BehindJobId, ClusterArguments, InfoArguments};
 use crate::guest_lines::GuestLines;
 use crate::screen::{Screen, Style};
-use crate::{cluster, config_command, job_info, logging, report, run_command};
+use crate::{cluster, config_command, job_info, logging, report, request};
 use clap::Parser as _;
 use heddle_client::{Job, Sandbox};
 use heddle_model::failure::Failure;
@@ -43,13 +43,13 @@ pub fn run(arguments: &InfoArguments) -> Result<ExitCode, Failure> {
         return job(arguments, &first);
     }
     let configuration = config_command::load(&arguments.configuration)?;
-    let request = run_command::job_request(&arguments.job)?;
+    let job_request = request::job_request(&arguments.job)?;
     let screen = Arc::new(Screen::new(Style::Plain));
     let guests = GuestLines::new(screen);
     logging::start(&configuration, "info", 0, Some(&guests))?;
-    let job = run_command::block_on(async {
+    let job = request::block_on(async {
         let sandbox = Sandbox::for_planning(&configuration)?;
-        Job::prepare(&request, &configuration, &sandbox).await
+        Job::prepare(&job_request, &configuration, &sandbox).await
     });
     guests.finish();
     let job = job?;

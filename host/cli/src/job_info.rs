@@ -5,7 +5,7 @@ use crate::arguments::ClusterArguments;
 use crate::cluster;
 use crate::progress::records;
 use crate::report::printable;
-use crate::run_command::block_on;
+use crate::request::block_on;
 use crate::screen::{Screen, Style};
 use crate::summary::{count, duration};
 use crate::utc;

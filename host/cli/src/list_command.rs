@@ -1,7 +1,7 @@
 //! `heddle list`: the jobs of a cluster.
 
 use crate::arguments::ListArguments;
-use crate::run_command::block_on;
+use crate::request::block_on;
 use crate::screen::{Screen, Style};
 use crate::{cluster, utc};
 use heddle_model::failure::Failure;

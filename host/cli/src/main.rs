@@ -20,6 +20,7 @@ mod logging;
 mod process_command;
 mod progress;
 mod report;
+mod request;
 mod rolling_file;
 mod run_command;
 mod screen;

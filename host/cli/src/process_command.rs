@@ -3,7 +3,7 @@
 
 use crate::arguments::{Action, JobmanagerArguments, ProcessArguments, TaskexecutorArguments};
 use crate::daemon::{self, Daemon, Readiness};
-use crate::run_command::job_request;
+use crate::request::job_request;
 use crate::{config_command, logging, report};
 use heddle_client::yarn::ApplicationMaster;
 use heddle_client::{ApplicationJob, run_application};

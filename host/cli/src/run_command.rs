@@ -3,6 +3,7 @@
 use crate::arguments::RunArguments;
 use crate::follow::{Ended, Submitted, finish, follow};
 use crate::guest_lines::GuestLines;
+use crate::request::{block_on, drop_collected, job_request, tell_of_printed};
 use crate::screen::{Screen, Style};
 use crate::{cluster, config_command, later, logging, target, yarn_command};
 use heddle_client::{Executor, Job, JobRequest, RunningJob, Sandbox};
@@ -11,35 +12,11 @@ use heddle_model::config::value::Target;
 use heddle_model::config::{Configuration, Origin, options as o};
 use heddle_model::failure::{ErrorCode, Failure};
 use heddle_model::id::JobId;
-use std::ffi::OsString;
 use std::io::Write as _;
 use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::SystemTime;
-
-/// Runs a future on this thread; what computes has threads of its own.
-pub fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
-        Failure::new(ErrorCode::Internal, format!("cannot start the async runtime: {error}"))
-    })?;
-    let result = runtime.block_on(future);
-    // What still reads or writes a file is not waited for.
-    runtime.shutdown_background();
-    result
-}
-
-/// The component and its arguments.
-pub fn job_request(job: &[OsString]) -> Result<JobRequest, Failure> {
-    let arguments = job.iter().skip(1).map(|argument| {
-        argument.to_str().map(str::to_owned).ok_or_else(|| {
-            let message = format!("argument `{}` of the job is not UTF-8", argument.to_string_lossy());
-            Failure::new(ErrorCode::ConfigurationInvalid, message)
-        })
-    });
-    let arguments = arguments.collect::<Result<Vec<_>, _>>()?;
-    Ok(JobRequest { component: job.first().cloned().unwrap_or_default().into(), arguments })
-}
 
 /// The configuration, with what `-m` says, if this version can do what is asked.
 fn configuration_of(arguments: &RunArguments) -> Result<Configuration, Failure> {
@@ -88,7 +65,7 @@ pub fn run(arguments: &RunArguments) -> Result<ExitCode, Failure> {
             let attached = configuration.get(&o::EXECUTION_ATTACHED) && !arguments.detached;
             return yarn_command::per_job(&request, &configuration, attached, arguments.verbose);
         }
-        Target::YarnSession => configuration = yarn_command::of_session(&configuration)?,
+        Target::YarnSession => configuration = target::of_session(&configuration)?,
         _ => {}
     }
     // Log lines and a line that is drawn anew do not go together.
@@ -152,27 +129,6 @@ async fn prepare(
     let console = Arc::<Screen>::clone(screen);
     let executor = Executor::start(&job.configuration, &sandbox, console, Arc::<Screen>::clone(screen))?;
     Ok(Prepared { job, executor })
-}
-
-/// What `collect` sinks gather has nobody to read it.
-pub fn drop_collected(job: &mut Job, screen: &Screen, hint: &str) {
-    let dropped = job.drop_collected();
-    if !dropped.is_empty() {
-        let names = dropped.join(", ");
-        screen.note(&format!(
-            "nobody waits for this job: lines of its `collect` sinks are dropped ({names}); {hint}"
-        ));
-    }
-}
-
-/// What `print` sinks write is not seen here.
-pub fn tell_of_printed(job: &mut Job, screen: &Screen) {
-    if job.prints() {
-        screen.note(
-            "lines of this job's `print` sinks go to the standard output of TaskExecutors (*.out in their log \
-             folder)",
-        );
-    }
 }
 
 /// Submits the job. A signal meanwhile does not end the submission: the cluster

@@ -1,8 +1,9 @@
 //! Where a command's cluster is, asked in Flink's order: the target that was
 //! named, then the session on YARN that is known, then the default.
 
+use crate::request::block_on;
 use crate::screen::say;
-use heddle_client::yarn::Remembered;
+use heddle_client::yarn::{Remembered, YarnClient};
 use heddle_model::config::value::Target;
 use heddle_model::config::{Configuration, Origin, options as o};
 use heddle_model::failure::Failure;
@@ -40,4 +41,12 @@ pub fn choose(mut configuration: Configuration) -> Result<Configuration, Failure
         Err(failure) => say(&format!("warning: {failure}\n")),
     }
     Ok(configuration)
+}
+
+/// The configuration of a client of the session that is configured.
+pub fn of_session(configuration: &Configuration) -> Result<Configuration, Failure> {
+    block_on(async {
+        let (cluster, report) = YarnClient::new(configuration)?.attach().await?;
+        cluster.configuration(&report)
+    })
 }

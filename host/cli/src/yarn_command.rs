@@ -2,7 +2,7 @@
 //! `yarn-application`, `yarn-per-job` and `yarn-session`.
 
 use crate::arguments::{ConfigurationArguments, YarnSessionArguments};
-use crate::run_command::{block_on, drop_collected, tell_of_printed};
+use crate::request::{block_on, drop_collected, tell_of_printed};
 use crate::screen::{Screen, Style};
 use crate::{cluster, config_command, logging};
 use heddle_client::yarn::{Kind, Notices, Remembered, ShippedJob, YarnClient, YarnCluster};
@@ -279,14 +279,6 @@ async fn with_job(
     cluster.ended_well(&report)?;
     screen.note(&format!("{} has finished", report.id));
     Ok(ExitCode::SUCCESS)
-}
-
-/// The configuration of a client of the session that is configured.
-pub fn of_session(configuration: &Configuration) -> Result<Configuration, Failure> {
-    block_on(async {
-        let (cluster, report) = YarnClient::new(configuration)?.attach().await?;
-        cluster.configuration(&report)
-    })
 }
 
 #[cfg(test)]
