@@ -289,9 +289,7 @@ impl Deployment {
         info!(application = %id, "9/9 submitted");
         Ok(())
     }
-}
 
-impl Deployment {
     /// What need not be uploaded, by names in the container.
     async fn provided(&self, files: &Files) -> Result<BTreeMap<String, LocalResource>, Error> {
         let mut found = BTreeMap::new();

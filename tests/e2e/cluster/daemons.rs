@@ -95,17 +95,11 @@ fn stop_says_that_it_waits_and_an_ended_process_is_forgotten() {
     }
     let [first, last] = pids(&cluster, "taskexecutor")[..] else { panic!("two are started") };
     heddle_tests::signal(last, Signal::STOP);
-    let run = cluster.heddle(&["taskexecutor", "stop"]).run_while(|_| {
-        std::thread::sleep(std::time::Duration::from_millis(1_500));
-        heddle_tests::signal(last, Signal::CONT);
-    });
-    let run = run.expect_success();
-    assert!(
-        run.stdout.contains(&format!("Waiting for taskexecutor daemon (pid: {last}) to end.")),
-        "{}",
-        run.stdout
-    );
-    assert!(run.stdout.contains("ended after"), "{}", run.stdout);
+    let mut stop = cluster.start(&["taskexecutor", "stop"]);
+    stop.says(&format!("Waiting for taskexecutor daemon (pid: {last}) to end."));
+    heddle_tests::signal(last, Signal::CONT);
+    let (status, said) = stop.ended();
+    assert!(status.success() && said.contains("ended after"), "{said}");
     assert_eq!(pids(&cluster, "taskexecutor"), [first]);
     heddle_tests::signal(first, Signal::KILL);
     heddle_tests::wait_until("it is gone", || {

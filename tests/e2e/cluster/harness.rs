@@ -117,6 +117,7 @@ impl Cluster {
         let child = Command::new(dist().join("bin/heddle"))
             .args(arguments)
             .env("HEDDLE_CONF_DIR", self.path("conf"))
+            .env("HEDDLE_PID_DIR", self.path("pid"))
             .env_remove("HEDDLE_LOG_DIR")
             .stdin(Stdio::null())
             .stdout(out.try_clone().expect("a log"))

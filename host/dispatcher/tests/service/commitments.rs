@@ -2,7 +2,6 @@
 
 use crate::fakes::{Fixture, eventually, graph};
 use heddle_ha::{JobGraphStore, JobResultStore, ResultState, Unreadable};
-use heddle_model::failure::ErrorCode;
 use heddle_model::id::{BlobKey, JobId};
 use heddle_model::job_status::JobStatus;
 use heddle_model::task::{Commitment, Committable};
@@ -94,12 +93,7 @@ async fn a_job_whose_commitment_is_lost_has_failed_and_does_not_run_again() {
     .await;
     fixture.lead(1).await;
     assert_eq!(fixture.started().await.job_id, JobId(2));
-    let result = fixture.gateway().request_job_result(JobId(1)).await.unwrap();
-    assert_eq!(result.status, JobStatus::Failed);
-    let failure = result.failure.unwrap();
-    assert_eq!(failure.code, ErrorCode::HighAvailability);
-    assert!(failure.message.contains("x_COMMITTING.json cannot be read"), "{failure}");
-    eventually(|| async { fixture.stores.result_state(JobId(1)).await == ResultState::Clean }).await;
+    crate::has_failed_for_what_is_lost(&fixture, JobId(1), "x_COMMITTING.json cannot be read").await;
     assert_eq!(fixture.stores.graph_ids().await, [JobId(2)]);
     fixture.stop().await;
 }

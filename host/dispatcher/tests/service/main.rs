@@ -263,6 +263,17 @@ async fn a_new_leader_cleans_up_dirty_results_and_runs_the_other_jobs() {
     fixture.stop().await;
 }
 
+/// What is stored of the job cannot be read: it has failed for these words, and
+/// is cleaned up.
+async fn has_failed_for_what_is_lost(fixture: &Fixture, job_id: JobId, words: &str) {
+    let result = fixture.gateway().request_job_result(job_id).await.unwrap();
+    assert_eq!(result.status, JobStatus::Failed);
+    let failure = result.failure.unwrap();
+    assert_eq!(failure.code, ErrorCode::HighAvailability);
+    assert!(failure.message.contains(words), "{failure}");
+    eventually(|| async { fixture.stores.result_state(job_id).await == ResultState::Clean }).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_job_whose_graph_is_lost_has_failed_and_the_others_run() {
     let component = BlobKey::of(b"component");
@@ -277,12 +288,7 @@ async fn a_job_whose_graph_is_lost_has_failed_and_the_others_run() {
     .await;
     fixture.lead(1).await;
     assert_eq!(fixture.started().await.job_id, JobId(2));
-    let result = fixture.gateway().request_job_result(JobId(1)).await.unwrap();
-    assert_eq!(result.status, JobStatus::Failed);
-    let failure = result.failure.unwrap();
-    assert_eq!(failure.code, ErrorCode::HighAvailability);
-    assert!(failure.message.contains("it was moved to corrupted/x.json"), "{failure}");
-    eventually(|| async { fixture.stores.result_state(JobId(1)).await == ResultState::Clean }).await;
+    has_failed_for_what_is_lost(&fixture, JobId(1), "it was moved to corrupted/x.json").await;
     fixture.stop().await;
 }
 

@@ -62,7 +62,7 @@ impl Submits for Heddle {
 
     /// From the log of the JobManager.
     fn scale(&self, workers: u32) -> Result<Option<(f64, f64)>> {
-        let before = self.yarn.known()?;
+        let before = self.yarn.applications()?;
         let parallelism = workers.to_string();
         let mut command = self.run("cold-start", &["-p", &parallelism, WORKER])?;
         let _process = Process::start(&mut command)?;

@@ -62,7 +62,7 @@ impl Yarn {
     }
 
     /// Applications by id, with their states.
-    fn applications(&self) -> Result<BTreeMap<String, String>> {
+    pub fn applications(&self) -> Result<BTreeMap<String, String>> {
         let page = json(&get(self.web, "/ws/v1/cluster/apps")?)?;
         let list = page["apps"]["app"].as_array().cloned().unwrap_or_default();
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -208,11 +208,6 @@ impl Yarn {
             sleep(POLL);
         }
         Ok(began.elapsed().as_secs_f64() * 1e3)
-    }
-
-    /// What is known now, to tell apart what is new.
-    pub fn known(&self) -> Result<BTreeMap<String, String>> {
-        self.applications()
     }
 }
 
