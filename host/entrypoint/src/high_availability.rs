@@ -4,12 +4,11 @@
 use crate::invalid;
 use heddle_filesystem::FileSystems;
 use heddle_ha::Services;
-use heddle_ha::files::{self, Election, Elsewhere, FileLeaderRetrieval, FileOptions};
+use heddle_ha::files::{self, Election, FileLeaderRetrieval, FileOptions};
 use heddle_model::config::value::HighAvailabilityType;
 use heddle_model::config::{Configuration, options as o};
 use heddle_model::failure::{ErrorCode, Failure};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// A network's file system is not looked at as often as this machine's.
@@ -64,14 +63,10 @@ impl HighAvailability {
                         configuration.origin(&o::HA_STORAGE),
                     ))
                 };
-                let (system, path) = FileSystems::of_process().resolve(Path::new(&storage)).map_err(wrong)?;
+                let (files, path) = FileSystems::of_process().resolve(Path::new(&storage)).map_err(wrong)?;
                 let options = FileOptions::new(path, configuration.get(&o::CLUSTER_ID));
-                // This machine's.
-                if system.root().is_empty() {
-                    return Ok(Self::Files(options));
-                }
-                let files = Arc::new(Elsewhere::new(system).map_err(wrong)?);
-                Ok(Self::Files(FileOptions { files, poll_interval: POLL_ELSEWHERE, ..options }))
+                let poll_interval = if files.is_local() { options.poll_interval } else { POLL_ELSEWHERE };
+                Ok(Self::Files(FileOptions { files, poll_interval, ..options }))
             }
         }
     }
@@ -87,7 +82,7 @@ impl HighAvailability {
         }
         match Self::from_configuration(configuration)? {
             Self::Standalone { .. } => Ok(Services::embedded(rand::random())),
-            Self::Files(options) if election == Election::Lock && !options.files.has_locks() => {
+            Self::Files(options) if election == Election::Lock && !options.files.is_local() => {
                 Err(invalid(format!(
                     "configuration `{}` is on a file system without locks, and several JobManagers cannot be told \
                      apart there; it can be used on YARN, which starts one after the other, and elsewhere a folder \

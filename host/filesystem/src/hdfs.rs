@@ -9,6 +9,7 @@ use hdfs_native::client::FileStatus;
 use hdfs_native::file::{FileReader, FileWriter};
 use hdfs_native::{Client, ClientBuilder, HdfsError, WriteOptions};
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -36,6 +37,12 @@ pub(crate) struct Hdfs {
     client: Client,
     /// `hdfs://HOST:PORT`.
     root: String,
+}
+
+impl fmt::Debug for Hdfs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Hdfs").field(&self.root).finish()
+    }
 }
 
 impl Hdfs {
@@ -172,7 +179,7 @@ impl FileSystem for Hdfs {
 
     fn create(&self, path: &Path, options: &CreateOptions) -> io::Result<Box<dyn Writer>> {
         let mut given = WriteOptions::default()
-            .overwrite(true)
+            .overwrite(!options.is_new)
             .create_parent(false)
             .permission(options.mode.unwrap_or(FILE_MODE));
         if let Some(replication) = options.replication {
@@ -191,6 +198,10 @@ impl FileSystem for Hdfs {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.call(self.client.rename(text(from)?, text(to)?, true))
+    }
+
+    fn link(&self, _: &Path, _: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {

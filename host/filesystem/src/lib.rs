@@ -16,6 +16,7 @@ pub use local::Local;
 pub use systems::{Address, FileSystems, UnknownScheme};
 
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -44,6 +45,8 @@ pub struct Status {
 /// How a file is made.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CreateOptions {
+    /// Fails with `AlreadyExists` if the file is there; else that is emptied.
+    pub is_new: bool,
     /// Permissions as of Unix; without it the file system's own.
     pub mode: Option<u32>,
     /// On how many machines each block is; without it the file system's own.
@@ -55,10 +58,16 @@ pub struct CreateOptions {
 /// A file system. The kinds of its errors are those of `std::io`, wherever the
 /// files are: `NotFound`, `AlreadyExists`, `PermissionDenied`, …; see
 /// [`is_unavailable`] too. Paths are absolute, but for the local one.
-pub trait FileSystem: Send + Sync + 'static {
+pub trait FileSystem: fmt::Debug + Send + Sync + 'static {
     /// What stands before a path of it in an address: `hdfs://HOST:PORT`, or
     /// nothing for this machine's.
     fn root(&self) -> &str;
+
+    /// Whether files are this machine's: programs of it open them by their
+    /// paths, and may lock them.
+    fn is_local(&self) -> bool {
+        self.root().is_empty()
+    }
 
     /// Follows links.
     fn status(&self, path: &Path) -> io::Result<Status>;
@@ -72,7 +81,7 @@ pub trait FileSystem: Send + Sync + 'static {
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn Reader>>;
 
-    /// Makes a file, empty if it was there. Its folder must be there.
+    /// Makes a file. Its folder must be there.
     fn create(&self, path: &Path, options: &CreateOptions) -> io::Result<Box<dyn Writer>>;
 
     /// Makes a folder and those above it, where they are not there.
@@ -81,6 +90,9 @@ pub trait FileSystem: Send + Sync + 'static {
     /// Moves a file or a folder, at once for all who look. A file that is
     /// there is replaced.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Gives a file a second name. `Unsupported` where files have one.
+    fn link(&self, file: &Path, name: &Path) -> io::Result<()>;
 
     fn remove_file(&self, path: &Path) -> io::Result<()>;
 

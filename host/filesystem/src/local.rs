@@ -63,7 +63,11 @@ impl FileSystem for Local {
 
     fn create(&self, path: &Path, options: &CreateOptions) -> io::Result<Box<dyn Writer>> {
         let mut open = fs::OpenOptions::new();
-        open.write(true).create(true).truncate(true);
+        open.write(true);
+        match options.is_new {
+            true => open.create_new(true),
+            false => open.create(true).truncate(true),
+        };
         if let Some(mode) = options.mode {
             open.mode(mode);
         }
@@ -80,6 +84,10 @@ impl FileSystem for Local {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(from, to)
+    }
+
+    fn link(&self, file: &Path, name: &Path) -> io::Result<()> {
+        fs::hard_link(file, name)
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {

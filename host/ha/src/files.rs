@@ -19,7 +19,6 @@ mod blobs;
 mod commitments;
 mod document;
 mod election;
-mod file_system;
 mod folder;
 mod graphs;
 mod leader;
@@ -28,7 +27,6 @@ mod retrieval;
 
 pub use blobs::FileBlobStore;
 pub use election::FileElection;
-pub use file_system::{Elsewhere, FileSystem, SharedFolders};
 pub use graphs::FileJobGraphStore;
 pub use leader::LeaderInformation;
 pub use results::FileJobResultStore;
@@ -36,6 +34,7 @@ pub use retrieval::FileLeaderRetrieval;
 
 use crate::{Error, Services};
 use folder::Folder;
+use heddle_filesystem::{FileSystem, Local};
 use leader::LeaderFile;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -44,8 +43,8 @@ use std::time::Duration;
 /// Who leads of those that want to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Election {
-    /// The one with the lock; the others stand by. For a folder whose file
-    /// system has locks.
+    /// The one with the lock; the others stand by. For a folder of this
+    /// machine, or mounted into it: other file systems have no locks.
     Lock,
     /// The one that came last, at once. For processes that somebody else starts
     /// one after the other, such as YARN an application's attempts.
@@ -69,7 +68,7 @@ pub struct FileOptions {
 impl FileOptions {
     pub fn new(storage: impl Into<PathBuf>, cluster_id: impl Into<String>) -> Self {
         Self {
-            files: Arc::new(SharedFolders),
+            files: Arc::new(Local),
             election: Election::Lock,
             storage: storage.into(),
             cluster_id: cluster_id.into(),
@@ -137,7 +136,7 @@ pub fn retrieval(options: &FileOptions) -> Result<FileLeaderRetrieval, Error> {
 /// The folder cannot be removed; the error names it.
 pub async fn remove(options: &FileOptions) -> Result<(), Error> {
     let (files, folder) = (options.files.clone(), options.folder()?);
-    blocking(move || match files.remove_folder(&folder) {
+    blocking(move || match files.remove_all(&folder) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(storage("removing the high-availability folder", &folder, &error))
         }

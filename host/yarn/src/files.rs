@@ -126,7 +126,7 @@ impl Files {
         // In one block: each further one must wait for the former's copies, and
         // whoever needs the file reads all of it.
         let block_bytes = Some(bytes.max(BLOCK_MIN));
-        self.system.create(path, &CreateOptions { mode: Some(MODE), replication, block_bytes })
+        self.system.create(path, &CreateOptions { is_new: false, mode: Some(MODE), replication, block_bytes })
     }
 
     /// A file, or all files of a folder, that nodes see already: by their

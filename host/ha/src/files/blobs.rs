@@ -41,7 +41,7 @@ impl BlobStore for FileBlobStore {
             let job_folder = job_folder(&folder, job_id);
             let copy = job_folder.join(key.to_string());
             let failed = |error: std::io::Error| storage("copying a blob", &copy, &error);
-            folder.files.create_folder(&job_folder).map_err(failed)?;
+            folder.create_folder(&job_folder).map_err(failed)?;
             leader.check()?;
             let former = copies.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
             let linked = match former {
@@ -68,7 +68,7 @@ impl BlobStore for FileBlobStore {
     async fn get(&self, job_id: JobId, key: BlobKey) -> Result<Option<PathBuf>, Error> {
         let folder = self.folder.clone();
         let copy = job_folder(&folder, job_id).join(key.to_string());
-        blocking(move || match folder.files.on_this_machine(&copy) {
+        blocking(move || match folder.on_this_machine(&copy) {
             Ok(file) => Ok(Some(file)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(storage("looking for a blob", &copy, &error)),
@@ -81,7 +81,7 @@ impl BlobStore for FileBlobStore {
         blocking(move || {
             leader.check()?;
             let job_folder = job_folder(&folder, job_id);
-            match folder.files.remove_folder(&job_folder) {
+            match folder.files.remove_all(&job_folder) {
                 Err(error) if error.kind() != ErrorKind::NotFound => {
                     Err(storage("removing the blobs of a job", &job_folder, &error))
                 }

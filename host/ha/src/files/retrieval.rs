@@ -1,10 +1,11 @@
 //! Finds the leader in the folder: for TaskExecutors and clients, which take no
 //! part in the election and write nothing.
 
-use super::file_system::FileSystem;
+use super::folder::read;
 use super::leader::{FILE, KIND, LeaderInformation};
 use super::{blocking, document, storage};
 use crate::Error;
+use heddle_filesystem::FileSystem;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +30,7 @@ impl FileLeaderRetrieval {
     /// The file is there and cannot be read.
     pub async fn current(&self) -> Result<Option<LeaderInformation>, Error> {
         let (files, file) = (self.files.clone(), self.file.clone());
-        let found = blocking(move || match files.read(&file) {
+        let found = blocking(move || match read(&*files, &file) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(storage("reading the leader file", &file, &error)),
             Ok(bytes) => match document::decode::<LeaderInformation>(KIND, &bytes) {
