@@ -209,6 +209,7 @@ impl SharedGraph {
                     parallelism: node.parallelism,
                     max_parallelism: None,
                     slot_sharing_group: None,
+                    co_location_group: None,
                     chaining: Chaining::Always,
                 },
                 build: node.build,

@@ -129,7 +129,8 @@ fn check_texts(transformation: &Transformation) -> Result<(), Failure> {
     };
     let uid = transformation.uid.as_ref().map(|uid| ("its uid", uid));
     let group = transformation.slot_sharing_group.as_ref().map(|group| ("its slot sharing group", group));
-    let texts = [Some(("its name", &transformation.name)), tag, uid, group];
+    let pair = transformation.co_location_group.as_ref().map(|group| ("its co-location group", group));
+    let texts = [Some(("its name", &transformation.name)), tag, uid, group, pair];
     for (what, text) in texts.into_iter().flatten() {
         check_text(text)
             .map_err(|why| invalid(transformation, format_args!("is not accepted: {what} {why}")))?;

@@ -25,4 +25,5 @@ mod plan_layout;
 pub mod plan_picture;
 pub mod restart;
 pub mod stream_graph;
+mod stream_node;
 pub mod task;

@@ -84,6 +84,7 @@ pub struct Transformation {
     pub parallelism: Option<u32>,
     pub max_parallelism: Option<u32>,
     pub slot_sharing_group: Option<String>,
+    pub co_location_group: Option<String>,
     pub chaining: ChainingStrategy,
 }
 

@@ -1,5 +1,6 @@
 //! Which subtasks share a slot: one slot runs one subtask of each vertex of its
-//! slot sharing group, those with the same number.
+//! slot sharing group, those with the same number. A co-location group, which
+//! lies within a slot sharing group, asks for no more.
 //!
 //! Holds what the scheduler knows of each such slot; decides nothing.
 

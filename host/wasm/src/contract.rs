@@ -144,6 +144,10 @@ fn transformation(from: types::Transformation) -> Result<Transformation, Refusal
                 .slot_sharing_group
                 .map(|text| name("its slot sharing group", text))
                 .transpose()?,
+            co_location_group: from
+                .co_location_group
+                .map(|text| name("its co-location group", text))
+                .transpose()?,
             chaining: match from.chaining {
                 types::Chaining::Always => ChainingStrategy::Always,
                 types::Chaining::Head => ChainingStrategy::Head,

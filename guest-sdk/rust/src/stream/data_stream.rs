@@ -233,6 +233,12 @@ impl<T: Element> DataStream<T> {
         self.configure("slot_sharing_group", |t| t.slot_sharing_group = Some(group.into()))
     }
 
+    /// Subtasks with the same number of all operators of the group always share
+    /// a slot. The operators have to be of one slot sharing group.
+    pub fn co_location_group(self, group: impl Into<String>) -> Self {
+        self.configure("co_location_group", |t| t.co_location_group = Some(group.into()))
+    }
+
     /// Starts a chain with the operator: it is not fused with the one before.
     pub fn start_new_chain(self) -> Self {
         self.configure("start_new_chain", |t| t.chaining = Chaining::Head)

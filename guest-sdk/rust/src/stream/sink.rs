@@ -45,6 +45,12 @@ impl DataStreamSink {
         self.configure("slot_sharing_group", |t| t.slot_sharing_group = Some(group.into()))
     }
 
+    /// Subtasks with the same number of all operators of the group always share
+    /// a slot. The operators have to be of one slot sharing group.
+    pub fn co_location_group(self, group: impl Into<String>) -> Self {
+        self.configure("co_location_group", |t| t.co_location_group = Some(group.into()))
+    }
+
     /// Never fuses the sink with the operator before it.
     pub fn disable_chaining(self) -> Self {
         self.configure("disable_chaining", |t| {

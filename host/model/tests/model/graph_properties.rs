@@ -52,6 +52,7 @@ fn transformation(id: u32, choices: &Choices, readable: &[u32]) -> Transformatio
         parallelism: Some(1 + u32::from(parallelism % 3)),
         max_parallelism: None,
         slot_sharing_group: None,
+        co_location_group: None,
         chaining: match chaining % 6 {
             0 => ChainingStrategy::Head,
             1 => ChainingStrategy::Never,
@@ -119,6 +120,7 @@ fn wild_plan() -> impl Strategy<Value = JobPlan> {
                 parallelism,
                 max_parallelism,
                 slot_sharing_group: None,
+                co_location_group: None,
                 chaining: ChainingStrategy::Always,
             });
         }

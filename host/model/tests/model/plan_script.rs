@@ -78,6 +78,7 @@ fn transformation(line: &str) -> Transformation {
         parallelism: number("p"),
         max_parallelism: number("max"),
         slot_sharing_group: option("group").map(str::to_owned),
+        co_location_group: option("with").map(str::to_owned),
         chaining: match option("chain") {
             None => ChainingStrategy::Always,
             Some("head") => ChainingStrategy::Head,

@@ -207,6 +207,13 @@ impl World {
                     !(same && running.allocation_id == task.allocation_id),
                     "a slot has two subtasks of one vertex"
                 );
+                let together = other.subtask == task.attempt.subtask
+                    && self.group_of(other.vertex_id) == self.group_of(task.attempt.vertex_id);
+                assert!(
+                    !together || running.cancelled || running.allocation_id == task.allocation_id,
+                    "{other} and {} share a slot, wherever they are",
+                    task.attempt
+                );
             }
             let has_source = task.vertex.connector_source().is_some();
             self.tasks.insert(
@@ -222,6 +229,10 @@ impl World {
                 },
             );
         }
+    }
+
+    fn group_of(&self, vertex: VertexId) -> Option<&str> {
+        self.job.vertex(vertex).map(|vertex| vertex.slot_sharing_group.as_str())
     }
 
     fn do_for_pool(&mut self, action: slot_pool::Action) {

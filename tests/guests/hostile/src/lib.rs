@@ -42,6 +42,7 @@ fn transformation(id: u32, name: &str, kind: TransformationKind, inputs: Vec<u32
         parallelism: None,
         max_parallelism: None,
         slot_sharing_group: None,
+        co_location_group: None,
         chaining: Chaining::Never,
     }
 }
