@@ -35,8 +35,11 @@ impl Handshake for Answers {
             if let Some(known) = known {
                 let known = Leaders::try_from(known)?;
                 let wait = Duration::from_millis(wait_ms.into()).min(LEADERS_WAIT_MAX);
-                // Either they changed or it took too long; both are answered.
-                let _ = tokio::time::timeout(wait, leaders.wait_for(|now| *now != known)).await;
+                // They changed, it took too long, or this process ends: all are answered.
+                tokio::select! {
+                    _ = tokio::time::timeout(wait, leaders.wait_for(|now| *now != known)) => {}
+                    () = self.shared.closing.cancelled() => {}
+                }
             }
             let now = leaders.borrow().clone();
             Ok(now)

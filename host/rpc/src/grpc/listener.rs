@@ -64,7 +64,6 @@ impl Server {
     /// second.
     pub async fn run(self, shutdown: CancellationToken) {
         let mut connections = JoinSet::new();
-        let closing = CancellationToken::new();
         let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
         let most = self.shared.limits.max_connections;
         loop {
@@ -82,7 +81,7 @@ impl Server {
                 }
                 Event::Accepted(Ok((stream, remote))) => {
                     self.shared.metrics.connections_accepted.add_one();
-                    connections.spawn(serve(stream, remote, Arc::clone(&self.shared), closing.clone()));
+                    connections.spawn(serve(stream, remote, Arc::clone(&self.shared)));
                 }
                 Event::Accepted(Err(error)) => {
                     warn!(%error, "no connection could be accepted");
@@ -93,7 +92,7 @@ impl Server {
             }
         }
         drop(self.listener);
-        closing.cancel();
+        self.shared.closing.cancel();
         let all = async { while connections.join_next().await.is_some() {} };
         if tokio::time::timeout(SHUTDOWN_GRACE, all).await.is_err() {
             debug!(connections = connections.len(), "connections closed with calls under way");
@@ -101,7 +100,7 @@ impl Server {
     }
 }
 
-async fn serve(stream: TcpStream, remote: SocketAddr, shared: Arc<Shared>, closing: CancellationToken) {
+async fn serve(stream: TcpStream, remote: SocketAddr, shared: Arc<Shared>) {
     // Without it messages wait for each other's acknowledgement; it works
     // without all the same.
     let _ = stream.set_nodelay(true);
@@ -128,7 +127,7 @@ async fn serve(stream: TcpStream, remote: SocketAddr, shared: Arc<Shared>, closi
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {
         ended = &mut connection => ended,
-        () = closing.cancelled() => {
+        () = shared.closing.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

@@ -24,6 +24,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::codegen::Service;
 use tonic::server::NamedService;
@@ -39,6 +40,8 @@ pub(crate) struct Shared {
     pub(crate) book: AddressBook,
     pub(crate) leaders: watch::Sender<Leaders>,
     pub(crate) metrics: Arc<RpcMetrics>,
+    /// Cancelled when the process ends: calls that only wait are answered.
+    pub(crate) closing: CancellationToken,
 }
 
 /// Implements the generated services.

@@ -25,6 +25,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 /// Talks to the processes of a cluster without being one of them: nobody can
@@ -111,6 +112,7 @@ impl GrpcRpcService {
             book: AddressBook::default(),
             leaders: watch::Sender::new(Leaders::default()),
             metrics: client.metrics(),
+            closing: CancellationToken::new(),
         });
         info!(role = %shared.identity.role, address = shared.advertised, bound = %local, "listening");
         let server = Server { listener, shared: Arc::clone(&shared), peers: Arc::clone(&client.peers) };
