@@ -2,7 +2,7 @@
 //! the folder of its configuration. `cargo xtask test` starts the servers;
 //! `cargo xtask servers up yarn` does so by hand.
 
-use heddle_tests::{Heddle, count_words, counts, example, published_lines, wait_until};
+use heddle_tests::{Heddle, count_words, counts, example, guest, published_lines, wait_until};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
@@ -67,6 +67,26 @@ fn a_per_job_cluster_runs_the_shipped_graph_and_ends_with_it() {
     // What is wrong with the job shows before anything is submitted.
     let wrong = run().arg(example("word-count")).run().expect_error("H1101", &[]);
     assert!(!wrong.stderr.contains("Submitted"), "{}", wrong.stderr);
+}
+
+#[test]
+fn lines_that_nobody_will_read_are_told() {
+    let Some(conf) = conf() else { return };
+    let run = |target: &str| {
+        let run = Heddle::new().env("HADOOP_CONF_DIR", &conf).args(["run", "-t", target]);
+        let run = run.arg("-Dtaskmanager.memory.process.size=512m").arg(guest("faulty"));
+        run.arg("main-iterates-a-map").run().expect_success().stderr
+    };
+    // The client has made the graph; elsewhere the JobManager tells it.
+    let (before, _) = split_at_submission(&run("yarn-per-job"));
+    assert!(before.contains("`collect` sinks are dropped (sums)"), "{before}");
+    let (_, after) = split_at_submission(&run("yarn-application"));
+    assert!(after.contains("`collect` sinks are dropped (sums)"), "{after}");
+}
+
+fn split_at_submission(stderr: &str) -> (String, String) {
+    let (before, after) = stderr.split_once("Submitted application_").expect("it was submitted");
+    (before.to_owned(), after.to_owned())
 }
 
 #[test]

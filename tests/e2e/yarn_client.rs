@@ -236,22 +236,75 @@ fn what_keeps_files_from_being_staged_is_told() {
     output.expect_error("H1303", &["is in safe mode", "/tests/safe"]);
 }
 
+/// `host:port` where nobody listens, as a ResourceManager that is standby does not.
+fn nobody() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("its address").to_string()
+}
+
+/// A configuration with a ResourceManager of each of these names; the key of an
+/// address is without `yarn.resourcemanager.`.
+fn highly_available(site: &str, ids: &[&str], address: impl Fn(&str, &str) -> String) -> String {
+    let mut more = format!(
+        "<property><name>yarn.resourcemanager.ha.enabled</name><value>true</value></property>\n<property><name>\
+         yarn.resourcemanager.ha.rm-ids</name><value>{}</value></property>\n",
+        ids.join(",")
+    );
+    for id in ids {
+        for key in ["address", "scheduler.address"] {
+            let address = address(id, key);
+            more += &format!(
+                "<property><name>yarn.resourcemanager.{key}.{id}</name><value>{address}</value></property>\n"
+            );
+        }
+    }
+    site.replace("</configuration>", &format!("{more}</configuration>"))
+}
+
 #[test]
-fn a_resource_manager_that_is_not_there_is_told_with_its_address() {
+fn of_several_resource_managers_the_active_one_is_found() {
+    let Some(yarn) = Yarn::new() else { return };
+    let read = |name: &str| std::fs::read_to_string(Path::new(&yarn.conf).join(name)).expect("a file");
+    let site = read("yarn-site.xml");
+    let real = |key: &str| {
+        let start = format!("<name>yarn.resourcemanager.{key}</name><value>");
+        let value = site.split_once(&start).expect("an address").1;
+        value.split_once('<').expect("an address").0.to_owned()
+    };
+    let conf = tempfile::tempdir().expect("a folder");
+    std::fs::write(conf.path().join("core-site.xml"), read("core-site.xml")).expect("a file");
+    let both = highly_available(&site, &["standby", "active"], |id, key| match id {
+        "active" => real(key),
+        _ => nobody(),
+    });
+    // Those of one ResourceManager do not count then.
+    let both = ["address", "scheduler.address"].iter().fold(both, |site, key| {
+        let one = format!("<name>yarn.resourcemanager.{key}</name><value>{}<", real(key));
+        site.replace(&one, &format!("<name>yarn.resourcemanager.{key}</name><value>{}<", nobody()))
+    });
+    std::fs::write(conf.path().join("yarn-site.xml"), both).expect("a file");
+    let (text, out) = (yarn.text().display().to_string(), yarn.home.path().join("counts"));
+    // The application master has to find it too.
+    let run = yarn.word_count(&["-t", "yarn-per-job"], &text, &out).env("HADOOP_CONF_DIR", conf.path());
+    run.run().expect_success();
+    assert_eq!(counts(&published_lines(&out)), count_words(&std::fs::read(yarn.text()).expect("the text")));
+}
+
+#[test]
+fn resource_managers_that_are_not_there_are_told_with_their_addresses() {
     if std::env::var_os("HEDDLE_TEST_YARN").is_none() {
         return;
     }
     let conf = tempfile::tempdir().expect("a folder");
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("its address").to_string();
-    drop(listener);
-    let site = format!(
-        "<configuration><property><name>yarn.resourcemanager.address</name><value>{address}</value></property>\
-         </configuration>"
-    );
+    let addresses = [nobody(), nobody()];
+    let site = highly_available("<configuration></configuration>", &["0", "1"], |id, _| {
+        addresses[id.parse::<usize>().expect("a number")].clone()
+    });
     std::fs::write(conf.path().join("yarn-site.xml"), site).expect("a file");
     let run = Heddle::new().env("HADOOP_CONF_DIR", conf.path()).args(["run", "-t", "yarn-application"]);
-    run.arg(example("word-count")).run().expect_error("H3502", &["no ResourceManager answers", &address]);
+    run.arg(example("word-count"))
+        .run()
+        .expect_error("H3502", &["no ResourceManager answers", &addresses[0], &addresses[1]]);
     // Where it is not the target it does not matter.
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("text"), "a b\n").expect("a file");

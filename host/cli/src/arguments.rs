@@ -72,7 +72,7 @@ pub struct Anything {
 const YARN_SESSION_HELP: &str = "\
 Examples:
   heddle yarn-session -d -jm 512m -tm 1g -s 2 -nm loom -qu default
-  heddle yarn-session -id application_1700000000000_0001
+  heddle yarn-session -id application_1700000000000_0001     (then `stop` ends it)
 
 HADOOP_CONF_DIR or YARN_CONF_DIR names the folder of yarn-site.xml. As Flink's, options of two letters
 have one dash.";
@@ -113,7 +113,7 @@ pub struct YarnSessionArguments {
     pub node_label: Option<String>,
 
     /// -id: attach to a session that runs
-    #[arg(long = "applicationId", value_name = "ID")]
+    #[arg(long = "applicationId", alias = "id", value_name = "ID")]
     pub application_id: Option<String>,
 
     /// Set a configuration key for this session

@@ -114,13 +114,13 @@ fn run_job_manager(
         let cluster = match started {
             Ok(cluster) => cluster,
             Err(failure) => {
-                tell_yarn(master, &Err(failure.clone()), None, &configuration).await;
+                tell_yarn(master, &Err(failure.clone()), (None, None), &configuration).await;
                 return Err(failure);
             }
         };
         readiness.tell(&format!("answers at {}", cluster.address()));
         let (dispatcher, configuration) = (cluster.dispatcher(), cluster.configuration().clone());
-        let mut cause = None;
+        let (mut cause, mut note) = (None, None);
         let application = async {
             let job = async {
                 match job {
@@ -130,15 +130,15 @@ fn run_job_manager(
             };
             tokio::select! {
                 ended = job => {
-                    let (status, failure) = ended?;
-                    cause = failure;
-                    Ok(status)
+                    let ended = ended?;
+                    (cause, note) = (ended.failure, ended.note);
+                    Ok(ended.status)
                 }
                 failure = given_up(&mut master) => Err(failure),
             }
         };
         let ended = cluster.run(&mut signals, application).await;
-        tell_yarn(master, &ended, cause, &configuration).await;
+        tell_yarn(master, &ended, (cause, note), &configuration).await;
         Ok::<_, Failure>(ended)
     });
     runtime.shutdown_background();
@@ -177,20 +177,20 @@ async fn given_up(master: &mut Option<ApplicationMaster>) -> Failure {
 async fn tell_yarn(
     master: Option<ApplicationMaster>,
     ended: &Result<End, Failure>,
-    cause: Option<Failure>,
+    (cause, note): (Option<Failure>, Option<String>),
     configuration: &Configuration,
 ) {
     let Some(master) = master else { return };
     match ended {
         Ok(End::Signal(_)) => return,
         Ok(End::Application(status)) => {
-            master.finish(*status, cause.as_ref()).await;
+            master.finish(*status, cause.as_ref(), note.as_deref()).await;
         }
         Err(failure) if master.is_followed() && failure.code.domain() != Domain::User => {
             warn!(code = %failure.code, "{failure}; YARN starts another JobManager, which goes on");
             return;
         }
-        Err(failure) => master.finish(ApplicationStatus::Failed, Some(failure)).await,
+        Err(failure) => master.finish(ApplicationStatus::Failed, Some(failure), None).await,
     }
     // The application does not come back.
     if let Err(error) = HighAvailability::remove(configuration).await {

@@ -184,7 +184,13 @@ fn tell_detached(job_id: JobId, configuration: &Configuration, screen: &Screen) 
             let host = if host.contains(':') { format!("[{host}]") } else { host };
             format!("-m {host}:{port} ")
         }
-        _ => String::new(),
+        _ => {
+            match (configuration.origin(&o::YARN_APPLICATION_ID), configuration.get(&o::YARN_APPLICATION_ID))
+            {
+                (Origin::DynamicProperty, Some(id)) => format!("-D{}={id} ", o::YARN_APPLICATION_ID.key()),
+                _ => String::new(),
+            }
+        }
     };
     screen.note(&format!(
         "  to follow it:  heddle info {m}{job_id}\n  to stop it:    heddle cancel {m}{job_id}"

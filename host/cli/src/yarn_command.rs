@@ -264,7 +264,7 @@ async fn with_job(
     let Some((cluster, report)) = deployed else { return Ok(ExitCode::from(signals.last().exit_code())) };
     // The reader may have gone away.
     let _ = writeln!(std::io::stdout(), "{}", cluster.id());
-    screen.note(&format!("{} runs; its pages: {}", report.id, report.tracking_url));
+    screen.note(&format!("{} runs; its page: {}", report.id, report.tracking_url));
     if !attached {
         return Ok(ExitCode::SUCCESS);
     }
@@ -277,6 +277,9 @@ async fn with_job(
         }
     };
     cluster.ended_well(&report)?;
+    for line in report.diagnostics.lines() {
+        screen.note(line);
+    }
     screen.note(&format!("{} has finished", report.id));
     Ok(ExitCode::SUCCESS)
 }

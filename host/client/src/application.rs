@@ -10,7 +10,7 @@ use heddle_model::id::{BlobKey, JobId};
 use heddle_rpc::{BlobContent, DispatcherGateway, Error, JobResult};
 use std::sync::Arc;
 use std::time::Duration;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 /// Pause before a dispatcher that does not lead yet is asked again.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
@@ -24,7 +24,17 @@ pub enum ApplicationJob {
     Shipped,
 }
 
-/// Runs the job of a cluster to its end; with why it failed, if it did.
+/// How the job of a cluster ended.
+#[derive(Clone, Debug)]
+pub struct ApplicationEnd {
+    pub status: ApplicationStatus,
+    /// Why it failed, if it did.
+    pub failure: Option<Failure>,
+    /// What its user should hear although all went well.
+    pub note: Option<String>,
+}
+
+/// Runs the job of a cluster to its end.
 ///
 /// # Errors
 /// What is wrong with the component, its graph, or its submission. A job that
@@ -33,7 +43,8 @@ pub async fn run_application(
     job: &ApplicationJob,
     configuration: &Configuration,
     dispatcher: Arc<dyn DispatcherGateway>,
-) -> Result<(ApplicationStatus, Option<Failure>), Failure> {
+) -> Result<ApplicationEnd, Failure> {
+    let mut note = None;
     let (graph, content, _component) = match job {
         ApplicationJob::Program(request) => {
             let sandbox = Sandbox::for_planning(configuration)?;
@@ -41,6 +52,7 @@ pub async fn run_application(
             if let Some(job_id) = fixed_job_id(configuration) {
                 job.graph.job_id = job_id;
             }
+            note = nobody_reads(&job.drop_collected());
             let (graph, content, component) = job.into_submission();
             (graph, content, Some(component))
         }
@@ -65,7 +77,21 @@ pub async fn run_application(
     if let Some(failure) = &failure {
         error!(%job_id, code = %failure.code, details = failure.details, "{failure}");
     }
-    Ok((status.into(), failure))
+    Ok(ApplicationEnd { status: status.into(), failure, note })
+}
+
+/// The client that started the cluster does not know what `main` makes here.
+fn nobody_reads(dropped: &[String]) -> Option<String> {
+    if dropped.is_empty() {
+        return None;
+    }
+    let note = format!(
+        "lines of this job's `collect` sinks are dropped ({}): no client reads them where `main` runs in the \
+         JobManager; run it in a session to see them",
+        dropped.join(", ")
+    );
+    warn!("{note}");
+    Some(note)
 }
 
 /// With high availability the job is the same for every JobManager of the

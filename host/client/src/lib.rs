@@ -14,7 +14,7 @@ mod job;
 mod leading_dispatcher;
 pub mod yarn;
 
-pub use application::{ApplicationJob, run_application};
+pub use application::{ApplicationEnd, ApplicationJob, run_application};
 pub use cluster_client::{ClusterClient, RunningJob};
 pub use embedded_cluster::EmbeddedCluster;
 pub use embedded_driver::{Exchange, Networks};

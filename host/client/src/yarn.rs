@@ -18,6 +18,7 @@ pub use remembered::Remembered;
 
 use heddle_model::failure::{ErrorCode, Failure};
 use heddle_yarn::{configuration, deploy, driver, files, rpc};
+use tracing::debug;
 
 /// Files in the container's folder.
 const PROGRAM: &str = "heddle";
@@ -35,10 +36,21 @@ fn hadoop(error: &configuration::Error) -> Failure {
 
 fn call(error: &rpc::Error) -> Failure {
     let failure = Failure::new(ErrorCode::Yarn, error.to_string());
-    match error.remote().map(|remote| remote.details.as_str()) {
-        None | Some("") => failure,
-        Some(details) => failure.with_details(details),
+    let Some(remote) = error.remote() else { return failure };
+    debug!(class = remote.class, details = remote.details, "the exception's own trace");
+    match without_frames(&remote.details) {
+        details if details.is_empty() => failure,
+        details => failure.with_details(details),
     }
+}
+
+/// A text of Java's without the lines of its stack: users have no use for them.
+fn without_frames(text: &str) -> String {
+    let is_frame = |line: &&str| {
+        let line = line.trim();
+        line.starts_with("at ") && line.ends_with(')') || line.starts_with("... ") && line.ends_with(" more")
+    };
+    text.lines().filter(|line| !is_frame(line)).collect::<Vec<_>>().join("\n")
 }
 
 fn staging(error: &files::Error) -> Failure {
@@ -57,17 +69,35 @@ fn deployment(error: &deploy::Error) -> Failure {
     }
 }
 
-/// The first line of YARN's diagnostics, and what helps if that is known.
+/// The first line of YARN's diagnostics, and what helps if that is known; the
+/// rest as details.
 fn ended(what: &str, diagnostics: &str) -> Failure {
     let first = diagnostics.lines().find(|line| !line.trim().is_empty()).unwrap_or("no diagnostics");
     let hint = driver::hint(diagnostics).map(|hint| format!("; {hint}")).unwrap_or_default();
-    Failure::new(ErrorCode::YarnApplication, format!("{what}: {}{hint}", first.trim()))
-        .with_details(diagnostics)
+    let failure = Failure::new(ErrorCode::YarnApplication, format!("{what}: {}{hint}", first.trim()));
+    let told = diagnostics.split_once(first).map_or("", |(_, rest)| rest);
+    match without_frames(told).trim_matches('\n') {
+        "" => failure,
+        rest => failure.with_details(rest),
+    }
 }
 
 fn driven(error: driver::Error) -> Failure {
     match error {
         driver::Error::Configuration(error) => hadoop(&error),
         other => Failure::new(ErrorCode::Yarn, other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_frames;
+
+    #[test]
+    fn frames_of_java_are_left_out_and_a_guests_stay() {
+        let trace = "\tat org.apache.A.b(A.java:40)\n\tat java.base/c.D.e(Native Method)\nCaused by: F: g\n\t... 14 more";
+        assert_eq!(without_frames(trace), "Caused by: F: g");
+        let guest = "backtrace of the guest:\n  0: demo::poll\n  at most 3";
+        assert_eq!(without_frames(guest), guest);
     }
 }

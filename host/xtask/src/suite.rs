@@ -94,13 +94,19 @@ const FAULTS: [(&str, &str); 4] = [
     ("yarn.resourcemanager.nm.liveness-monitor.interval-ms", "1000"),
 ];
 
-/// Tokens are renewed within half a minute; the check of virtual memory is on.
-const STRICT: [(&str, &str); 5] = [
+/// Tokens are renewed within half a minute, those of containers expire soon; the
+/// check of virtual memory is on, and applications are their owners' alone.
+const STRICT: [(&str, &str); 9] = [
     ENFORCED,
     ("hadoop.rpc.protection", "privacy"),
     ("yarn.am.liveness-monitor.expiry-interval-ms", "8000"),
     ("yarn.resourcemanager.am-rm-tokens.master-key-rolling-interval-secs", "25"),
+    ("yarn.resourcemanager.rm.container-allocation.expiry-interval-ms", "10000"),
     ("yarn.nodemanager.vmem-check-enabled", "true"),
+    ("yarn.acl.enable", "true"),
+    // Of the ResourceManager's own user.
+    ("yarn.admin.acl", " "),
+    ("yarn.scheduler.capacity.root.acl_administer_queue", " "),
 ];
 
 fn settings(pairs: &[(&str, &str)]) -> Vec<(String, String)> {

@@ -5,10 +5,18 @@ use crate::rpc::Server;
 
 pub use heddle_filesystem::hadoop::{Configuration, Environment, Error};
 
+const AUTHENTICATION: &str = "hadoop.security.authentication";
+
 /// Reads the configuration. There must be a `yarn-site.xml`.
 pub fn load(environment: &Environment) -> Result<Configuration, Error> {
     let configuration = Configuration::load(environment)?;
     configuration.require("yarn-site.xml")?;
+    // No server of such a cluster would take the first call.
+    if configuration.get(AUTHENTICATION).is_some_and(|way| !way.eq_ignore_ascii_case("simple")) {
+        return Err(
+            configuration.wrong(AUTHENTICATION, "`simple` where Heddle is used, which has no Kerberos yet")
+        );
+    }
     Ok(configuration)
 }
 

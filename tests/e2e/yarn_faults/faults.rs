@@ -122,14 +122,30 @@ fn containers_that_die_at_once_are_tried_a_few_times_and_then_told() {
 }
 
 #[test]
-fn an_application_that_is_killed_from_outside_is_told_as_killed() {
+fn who_finds_the_queue_full_waits_until_another_application_is_killed() {
     let Some(yarn) = Yarn::real() else { return };
-    let run = yarn.totals("yarn-application", &[], || {
-        let application = yarn.computing()[0].application.clone();
-        let path = format!("/ws/v1/cluster/apps/{application}/state?user.name=root");
-        let answer = yarn.rest("PUT", &path, "{\"state\":\"KILLED\"}");
-        assert!(answer.contains("202 Accepted"), "{answer}");
+    // All of one node, and of the other what leaves no room for a JobManager.
+    let mut full = vec!["-Dtaskmanager.memory.process.size=7936m".to_owned()];
+    full.extend(available(&yarn));
+    let mut second = None;
+    let first = yarn.endless("yarn-application", &words(&full)).run_while(|_| {
+        let first = yarn.computing()[0].application.clone();
+        let options = ["-Dyarn.application.name=second", "-Djobmanager.memory.process.size=512m"];
+        second = Some(yarn.job_of_totals("yarn-per-job", &options).run_while(|_| {
+            wait_until("the second application waits", || {
+                yarn.rest("GET", "/ws/v1/cluster/apps?states=ACCEPTED", "").contains("second")
+            });
+            let path = format!("/ws/v1/cluster/apps/{first}/state?user.name=root");
+            let answer = yarn.rest("PUT", &path, "{\"state\":\"KILLED\"}");
+            assert!(answer.contains("202 Accepted"), "{answer}");
+        }));
     });
-    run.expect_error("H3503", &["APP_KILLED", "killed by user"]);
-    wait_until("its containers end", || yarn.containers("").is_empty());
+    first.expect_error("H3503", &["APP_KILLED", "killed by user"]);
+    let second = second.expect("it ran");
+    let notice = "YARN has 256 MiB free, and the cluster needs 1024 MiB at least; it waits for the rest";
+    assert!(second.stderr.contains(notice), "{}", second.stderr);
+    succeeded(second);
+    yarn.totals_are_exact();
+    wait_until("the containers end", || yarn.containers("").is_empty());
+    assert_eq!(std::fs::read_dir(yarn.path("ha")).expect("a folder").count(), 0, "what was stored is left");
 }

@@ -93,6 +93,20 @@ impl Yarn {
     /// A job in a cluster of its own, while something is done to it.
     pub fn totals(&self, target: &str, options: &[&str], meddle: impl FnOnce()) -> Run {
         wait_until("no container of an earlier job is left", || self.containers("").is_empty());
+        self.job(target, options, RECORDS, "totals").run_while(|_| meddle())
+    }
+
+    /// A job that does not end by itself.
+    pub fn endless(&self, target: &str, options: &[&str]) -> Heddle {
+        self.job(target, options, u64::MAX, "endless")
+    }
+
+    /// The job of `totals`, beside others.
+    pub fn job_of_totals(&self, target: &str, options: &[&str]) -> Heddle {
+        self.job(target, options, RECORDS, "totals")
+    }
+
+    fn job(&self, target: &str, options: &[&str], records: u64, output: &str) -> Heddle {
         let run = self.heddle(&["run", "-v", "-t", target, "-p", "2"]).args([
             "-Djobmanager.memory.process.size=256m",
             "-Dtaskmanager.memory.process.size=512m",
@@ -107,9 +121,8 @@ impl Yarn {
         ]);
         run.args(options)
             .arg(example("running-total"))
-            .args(["--records", &RECORDS.to_string(), "--keys", &KEYS.to_string(), "--output"])
-            .arg(self.path("totals"))
-            .run_while(|_| meddle())
+            .args(["--records", &records.to_string(), "--keys", &KEYS.to_string(), "--output"])
+            .arg(self.path(output))
     }
 
     /// Compares the job's output with sums that are computed here.

@@ -5,6 +5,7 @@ use crate::yarn::{
     COMPONENT, CONF_DIR, CONFIGURATION, HADOOP, HADOOP_CONF_DIR, JOB_GRAPH, PROGRAM, Remembered, ShippedJob,
     call, deployment, ended, hadoop, shipped, staging,
 };
+use heddle_entrypoint::HighAvailability;
 use heddle_model::config::value::HighAvailabilityType;
 use heddle_model::config::{ConfigOption, Configuration, Origin, options as o};
 use heddle_model::failure::{ErrorCode, Failure};
@@ -18,6 +19,7 @@ use heddle_yarn::types::{ApplicationReport, ApplicationState, FinalStatus, Resou
 use heddle_yarn::user;
 use std::collections::BTreeMap;
 use std::time::Duration;
+use tracing::warn;
 
 /// How long a ResourceManager that is not there is tried.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -302,6 +304,9 @@ impl YarnCluster {
     /// H3503: it failed or was killed.
     pub async fn wait_until_running(&self, notices: &dyn Notices) -> Result<ApplicationReport, Failure> {
         let report = self.deployed.wait_until_running(&self.client.applications, notices).await;
+        if let Err(heddle_yarn::deploy::Error::Ended { .. }) = report {
+            self.forget_stored().await;
+        }
         report.map_err(|error| deployment(&error))
     }
 
@@ -311,6 +316,9 @@ impl YarnCluster {
     /// H3502.
     pub async fn wait_until_ended(&self) -> Result<ApplicationReport, Failure> {
         let report = self.deployed.wait_until_ended(&self.client.applications).await;
+        if report.is_ok() {
+            self.forget_stored().await;
+        }
         report.map_err(|error| deployment(&error))
     }
 
@@ -332,7 +340,23 @@ impl YarnCluster {
     /// # Errors
     /// H3502.
     pub async fn kill(&self, why: &str) -> Result<(), Failure> {
-        self.deployed.kill(&self.client.applications, why).await.map_err(|error| deployment(&error))
+        let killed = self.deployed.kill(&self.client.applications, why).await;
+        self.forget_stored().await;
+        killed.map_err(|error| deployment(&error))
+    }
+
+    /// Removes what high availability has stored of an application that has
+    /// ended: its JobManager does it too, unless it was killed.
+    async fn forget_stored(&self) {
+        let mut configuration = self.client.configuration.clone();
+        let named = configuration.set(o::CLUSTER_ID.key(), &self.id().to_string(), Origin::Process);
+        let removed = match named {
+            Ok(()) => HighAvailability::remove(&configuration).await,
+            Err(failure) => Err(failure),
+        };
+        if let Err(error) = removed {
+            warn!(%error, "what high availability stored is left behind");
+        }
     }
 
     /// The configuration of a client of this cluster.

@@ -135,11 +135,11 @@ impl ApplicationMaster {
         self.is_followed
     }
 
-    /// Tells YARN how the application ended, and why if it failed; what was staged
-    /// is deleted.
-    pub async fn finish(mut self, status: ApplicationStatus, cause: Option<&Failure>) {
+    /// Tells YARN how the application ended, and why if it failed, or else what
+    /// its user should hear; what was staged is deleted.
+    pub async fn finish(mut self, status: ApplicationStatus, cause: Option<&Failure>, note: Option<&str>) {
         let diagnostics = match cause {
-            None => String::new(),
+            None => note.unwrap_or_default().to_owned(),
             Some(failure) => self.diagnostics(failure).await,
         };
         let status = match status {

@@ -5,6 +5,9 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+/// Of an exception's message: the cause is not always in its first line.
+const MESSAGE_LINES_MAX: usize = 4;
+
 /// An exception that the server threw.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remote {
@@ -12,7 +15,7 @@ pub struct Remote {
     pub method: String,
     /// Of the exception, with its package.
     pub class: String,
-    /// The exception's message, one line.
+    /// The exception's message as one line.
     pub message: String,
     /// The server's stack trace, or the rest of the message.
     pub details: String,
@@ -20,7 +23,10 @@ pub struct Remote {
 
 impl Remote {
     pub fn new(server: &str, method: &str, class: String, text: &str) -> Self {
-        let (message, details) = text.split_once('\n').unwrap_or((text, ""));
+        let is_said = |line: &&str| !line.starts_with("\tat ") && !line.starts_with("Caused by:");
+        let said: Vec<&str> = text.lines().take_while(is_said).take(MESSAGE_LINES_MAX).collect();
+        let details: Vec<&str> = text.lines().skip(said.len()).collect();
+        let message = said.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ");
         // A server repeats the class before the message now and then.
         let message = message.trim();
         let message =
@@ -28,9 +34,9 @@ impl Remote {
         Self {
             server: server.to_owned(),
             method: method.to_owned(),
-            class,
             message: message.to_owned(),
-            details: details.to_owned(),
+            class,
+            details: details.join("\n"),
         }
     }
 

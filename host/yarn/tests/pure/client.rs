@@ -60,8 +60,8 @@ async fn serve(mut stream: TcpStream, behaviours: Vec<Behaviour>, calls: Arc<Ato
             Behaviour::Throw(class) => {
                 let mut header = vec![8, call_id, 16, 1, 34, class.len() as u8];
                 header.extend(class.as_bytes());
-                header.extend([42, 4]);
-                header.extend(b"no\nx");
+                header.extend([42, 10]);
+                header.extend(b"no\nx\n\tat A");
                 response(&header, None)
             }
             Behaviour::Close => return,
@@ -176,7 +176,7 @@ async fn another_exception_is_told_at_once_and_the_connection_goes_on() {
     let error = client.cluster_metrics().await.unwrap_err();
     let remote = error.remote().unwrap();
     assert_eq!(remote.class, "a.b.ApplicationNotFoundException");
-    assert_eq!((remote.message.as_str(), remote.details.as_str()), ("no", "x"));
+    assert_eq!((remote.message.as_str(), remote.details.as_str()), ("no x", "\tat A"));
     assert!(error.is_remote("ApplicationNotFoundException"));
     assert_eq!(client.cluster_metrics().await.unwrap().node_managers, 1);
 }

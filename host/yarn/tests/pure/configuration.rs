@@ -114,6 +114,21 @@ fn broken_files_are_named_with_their_line() {
 }
 
 #[test]
+fn a_cluster_that_wants_kerberos_is_told_before_it_is_called() {
+    let files = |way: &str| {
+        files(&[("core-site.xml", &property("hadoop.security.authentication", way)), ("yarn-site.xml", "")])
+    };
+    check_error(
+        &files("kerberos"),
+        expect![
+            "`hadoop.security.authentication` is `simple` where Heddle is used, which has no Kerberos yet, not `kerberos` (CONF/core-site.xml)"
+        ],
+    );
+    let folder = files("SIMPLE");
+    configuration::load(&environment(&[("HADOOP_CONF_DIR", folder.path())])).unwrap();
+}
+
+#[test]
 fn final_values_stay() {
     let core = "<property><name>a</name><value>1</value><final>true</final></property>";
     let folder =

@@ -172,3 +172,33 @@ async fn a_token_with_another_password_is_refused() {
     master.end();
     report(&applications, master.id, "the end", |report| report.state == ApplicationState::Failed).await;
 }
+
+/// Only where that is soon: by default it is ten minutes.
+#[tokio::test]
+async fn a_container_that_is_started_too_late_is_refused_for_its_token() {
+    let Some(configuration) = configuration() else { return };
+    if configuration.get("yarn.resourcemanager.rm.container-allocation.expiry-interval-ms").is_none() {
+        return;
+    }
+    let applications = applications(&configuration);
+    let mut master = Master::start(&configuration, &applications).await;
+    master.masters.register("127.0.0.1", 4242, "").await.unwrap();
+    let resource = Resource { memory_mib: 128, vcores: 1 };
+    let ask = |count| vec![Ask { priority: 1, resource, count, node_label: None }];
+    let mut given = master.heartbeat(ask(1), &[]).await.allocated;
+    while given.is_empty() {
+        tokio::time::sleep(crate::POLL).await;
+        given = master.heartbeat(Vec::new(), &[]).await.allocated;
+    }
+    let container = given.remove(0);
+    let mut completed = master.heartbeat(ask(0), &[]).await.completed;
+    while completed.is_empty() {
+        tokio::time::sleep(crate::POLL).await;
+        completed = master.heartbeat(Vec::new(), &[]).await.completed;
+    }
+    assert_eq!((completed[0].id, completed[0].exit_status), (container.id, -100), "{completed:?}");
+    let node = Node::new(&container.node, master.node_tokens[&container.node].clone(), Options::default());
+    let error = node.start(&container, Launch::default()).await.unwrap_err();
+    assert!(error.to_string().contains("This token is expired"), "{error}");
+    master.end();
+}
