@@ -4,10 +4,11 @@
 
 use crate::batch::builder::BatchBuilder;
 use crate::batch::reader::Batch;
+use crate::block::{BLOCK, Block};
 use crate::element::Element;
 use crate::error::Result;
 use crate::position;
-use crate::push::{BLOCK, Block, Next, Signal};
+use crate::push::{Next, Signal};
 use std::mem::ManuallyDrop;
 
 /// A stage stays in the first-level cache, with the batch that it is read into.
@@ -78,7 +79,7 @@ impl<U: Element> Stage<U> {
             // lifetime; a full block is flushed below, before the next value.
             unsafe {
                 let value = ManuallyDrop::new(value);
-                block.put(index as u8, std::ptr::from_ref(&*value).cast::<U::View<'static>>().read());
+                block.put(std::ptr::from_ref(&*value).cast::<U::View<'static>>().read());
                 *self.origins.get_unchecked_mut(index) = self.origin;
             }
             if index + 1 == BLOCK {

@@ -6,6 +6,7 @@
 
 pub mod args;
 pub mod batch;
+pub mod block;
 pub mod collector;
 pub mod context;
 pub mod counter;

@@ -4,11 +4,13 @@
 use crate::batch::builder::BatchBuilder;
 use crate::batch::hash::{key_group_of, subtask_of};
 use crate::batch::reader::Batch;
+use crate::block::turns::{NONE, each_of_three};
+use crate::block::{BLOCK, Block};
 use crate::element::Element;
 use crate::error::{Error, Result};
 use crate::graph::Channels;
 use crate::position;
-use crate::push::{AnyNext, BLOCK, Block, Push, Signal, Typed};
+use crate::push::{AnyNext, Push, Signal, Typed};
 use crate::runtime::bindings::types::Partitioner;
 use crate::runtime::host;
 use std::marker::PhantomData;
@@ -37,25 +39,18 @@ trait Route<T: Element>: 'static {
     /// The hash (if any) and the channel, below the number of channels.
     fn route(&mut self, value: &T::View<'_>) -> (u32, u32);
 
-    /// The same of a block.
-    #[inline(always)]
-    fn route_all(&mut self, values: &[T::View<'_>], routes: &mut Routes) {
-        for (index, value) in values.iter().enumerate() {
-            position::row(index as u32);
-            (routes.hashes[index], routes.channels[index]) = self.route(value);
-        }
+    /// The channel of a hash.
+    fn channel_of(&self, _hash: u32) -> u32 {
+        0
     }
-}
 
-/// Hashes and channels of a block.
-struct Routes {
-    hashes: [u32; BLOCK],
-    channels: [u32; BLOCK],
-}
-
-impl Routes {
-    fn new() -> Self {
-        Self { hashes: [0; BLOCK], channels: [0; BLOCK] }
+    /// The hashes of a block.
+    #[inline(always)]
+    fn hash_all(&mut self, values: &[T::View<'_>], hashes: &mut [u32; BLOCK]) {
+        for (index, (value, hash)) in values.iter().zip(hashes).enumerate() {
+            position::row(index as u32);
+            *hash = self.route(value).0;
+        }
     }
 }
 
@@ -103,10 +98,10 @@ impl<T: Element, R: Route<T>> Encoder<T, R> {
     #[inline(never)]
     fn spread_block(&mut self, block: &mut Block<T::View<'_>>) {
         if R::AHEAD {
-            let mut routes = Routes::new();
-            self.route.route_all(block.as_slice(), &mut routes);
-            for (index, value) in block.as_slice().iter().enumerate() {
-                self.put_routed(value, routes.hashes[index], routes.channels[index]);
+            let mut hashes = [0; BLOCK];
+            self.route.hash_all(block.as_slice(), &mut hashes);
+            for (value, hash) in block.as_slice().iter().zip(hashes) {
+                self.put_routed(value, hash, self.route.channel_of(hash));
             }
             block.drain(|_, value| drop(value));
         } else {
@@ -134,10 +129,9 @@ impl<T: Element, R: Route<T>> Encoder<T, R> {
     /// word less. With several builders it costs 3 more.
     #[inline(never)]
     fn keep_block(&mut self, block: &mut Block<T::View<'_>>) {
-        let mut routes = Routes::new();
+        let mut hashes = [0; BLOCK];
         let values = block.as_slice();
-        self.route.route_all(values, &mut routes);
-        let hashes = &routes.hashes;
+        self.route.hash_all(values, &mut hashes);
         let mut done = 0;
         loop {
             done += self.builders[0].push_all(R::HASHED.then_some(&hashes[done..]), &values[done..]);
@@ -285,15 +279,6 @@ struct KeyGroups<K, F> {
     _key: PhantomData<fn() -> K>,
 }
 
-impl<K, F> KeyGroups<K, F> {
-    #[inline(always)]
-    fn channel(&self, hash: u32) -> u32 {
-        let group = key_group_of(hash, self.max_parallelism) as usize;
-        // SAFETY: a key group is below the maximum parallelism.
-        unsafe { *self.table.get_unchecked(group) }
-    }
-}
-
 impl<T: Element, K: Element, F> Route<T> for KeyGroups<K, F>
 where
     F: for<'a, 'b> Fn(&'b T::View<'a>) -> K::View<'b> + 'static,
@@ -305,30 +290,39 @@ where
     fn route(&mut self, value: &T::View<'_>) -> (u32, u32) {
         let key = (self.select)(value);
         let hash = K::key(&key, &mut self.scratch).hash();
-        (hash, self.channel(hash))
+        (hash, Route::<T>::channel_of(self, hash))
+    }
+
+    #[inline(always)]
+    fn channel_of(&self, hash: u32) -> u32 {
+        let group = key_group_of(hash, self.max_parallelism) as usize;
+        // SAFETY: a key group is below the maximum parallelism.
+        unsafe { *self.table.get_unchecked(group) }
     }
 
     /// Keys that own something are made first and hashed then: reading at once
     /// what was just written in other pieces waits for the memory.
     #[inline(always)]
-    fn route_all(&mut self, values: &[T::View<'_>], routes: &mut Routes) {
+    fn hash_all(&mut self, values: &[T::View<'_>], hashes: &mut [u32; BLOCK]) {
         if <Self as Route<T>>::AHEAD {
             let mut keys = Block::<K::View<'_>>::new();
             keys.fill(0, values.len() as u32, |index| {
                 position::row(index);
                 (self.select)(&values[index as usize])
             });
-            keys.drain(|index, key| {
-                routes.hashes[index as usize] = K::key(&key, &mut self.scratch).hash();
-            });
-        } else {
-            for (hash, (index, value)) in routes.hashes.iter_mut().zip(values.iter().enumerate()) {
-                position::row(index as u32);
-                *hash = K::key(&(self.select)(value), &mut self.scratch).hash();
+            for (key, hash) in keys.as_slice().iter().zip(hashes) {
+                *hash = K::key(key, &mut self.scratch).hash();
             }
-        }
-        for (channel, hash) in routes.channels.iter_mut().zip(&routes.hashes[..values.len()]) {
-            *channel = self.channel(*hash);
+        } else {
+            assert!(values.len() <= BLOCK);
+            let arrays = (values.as_ptr().cast_mut(), hashes.as_mut_ptr(), NONE);
+            // SAFETY: there are so many values, and places for as many hashes.
+            unsafe {
+                each_of_three::<4, _, _, _>(values.len(), arrays, |index, value, hash, _| {
+                    position::row(index as u32);
+                    *hash = K::key(&(self.select)(&*value), &mut self.scratch).hash();
+                });
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 //! a panic can name both, at the price of a store a call. Nothing reads it on
 //! the data path.
 
+use crate::block::Rows;
 use std::cell::Cell;
 use std::ptr;
 
@@ -14,8 +15,8 @@ struct Position {
     base: Cell<u64>,
     /// Index within the batch, or within the block if `rows` is set.
     row: Cell<u32>,
-    /// The indices within the batch of a block's values, less `block_base`.
-    rows: Cell<*const u8>,
+    /// The records that a block's values came from, from `block_base` on.
+    rows: Cell<*const Rows>,
     block_base: Cell<u32>,
     /// For each row of a staged batch, the record that it came from.
     origins: Cell<*const u32>,
@@ -65,7 +66,7 @@ pub(crate) fn leave_block() {
 /// Rows are indices into a block from here on. `rows` stays valid until the
 /// next call of `enter_block`, `leave_block` or `end_batch`.
 #[inline(always)]
-pub(crate) fn enter_block(base: u32, rows: *const u8) {
+pub(crate) fn enter_block(base: u32, rows: *const Rows) {
     POSITION.with(|p| {
         p.block_base.set(base);
         p.rows.set(rows);
@@ -144,8 +145,8 @@ fn resolve(p: &Position) -> u32 {
     let rows = p.rows.get();
     if !rows.is_null() {
         // SAFETY: set by `enter_block`, whose caller keeps the block's rows
-        // alive, and rows below the block's length are written.
-        index = p.block_base.get() + u32::from(unsafe { *rows.add(index as usize) });
+        // alive.
+        index = p.block_base.get() + unsafe { (*rows).row(index) };
     }
     let origins = p.origins.get();
     if !origins.is_null() {

@@ -161,19 +161,36 @@ impl<T: Element> BatchBuilder<T> {
         // A copy, which need not lie in memory.
         let mut writing = *writer;
         let mut taken = 0;
-        while taken < room {
-            let row = self.rows + taken;
+        let mut write = |index: usize| {
+            let row = self.rows + index;
             // SAFETY: `row` is below the capacity, so the buffer is laid out
             // for it; there are as many hashes as values.
             unsafe {
-                if !T::write(&mut writing, row, values.get_unchecked(taken)) {
-                    break;
-                }
-                if let Some(hashes) = hashes {
-                    let hash = hashes.get_unchecked(taken).to_le();
+                let written = T::write(&mut writing, row, values.get_unchecked(index));
+                if let (true, Some(hashes)) = (written, hashes) {
+                    let hash = hashes.get_unchecked(index).to_le();
                     self.hashes.add(row * 4).cast::<u32>().write_unaligned(hash);
                 }
+                written
             }
+        };
+        // Four a turn: a turn has its price in the sandbox.
+        while taken + 4 <= room && write(taken) {
+            taken += 1;
+            if !write(taken) {
+                break;
+            }
+            taken += 1;
+            if !write(taken) {
+                break;
+            }
+            taken += 1;
+            if !write(taken) {
+                break;
+            }
+            taken += 1;
+        }
+        while taken < room && write(taken) {
             taken += 1;
         }
         *writer = writing;

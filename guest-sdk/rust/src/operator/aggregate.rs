@@ -3,11 +3,12 @@
 
 use super::fold::{Fold, Keyed};
 use crate::batch::reader::{Batch, Hashes};
+use crate::block::{BLOCK, Block};
 use crate::element::{Element, Key};
 use crate::error::Result;
 use crate::graph::SubtaskInfo;
 use crate::position;
-use crate::push::{BLOCK, Block, Next, Push, Signal};
+use crate::push::{Next, Push, Signal};
 use crate::state::cache::ValueCache;
 use std::marker::PhantomData;
 use std::rc::Rc;
@@ -145,7 +146,7 @@ where
         let mut views = Block::new();
         let mut hashes = [0; BLOCK];
         hashes[0] = self.hash_of(&value);
-        views.put(0, value);
+        views.put(value);
         self.fold(&mut views, &hashes);
         self.cache.end_batch();
     }

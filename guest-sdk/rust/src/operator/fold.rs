@@ -1,9 +1,11 @@
 //! What a keyed aggregation does with a record: `sum`, `min`, `max`, `count`
 //! and `reduce`, each compiled into its own loop.
 
+use crate::block::Block;
+use crate::block::turns::each_of_three;
 use crate::element::{Element, Key, Owned};
 use crate::position;
-use crate::push::{Block, Next, each};
+use crate::push::Next;
 use crate::state::cache::{Places, ValueCache};
 use std::marker::PhantomData;
 
@@ -33,15 +35,11 @@ impl<K: Key, V: Owned> Keyed<'_, K, V> {
                 select(&views[index as usize])
             });
             let keys = keys.as_slice();
-            self.cache.places::<false>(self.hashes, |index| {
-                // SAFETY: there are as many hashes as keys.
-                K::key(unsafe { keys.get_unchecked(index) }, scratch)
-            })
+            self.cache.places::<false, _>(self.hashes, keys, |_, key| K::key(key, scratch))
         } else {
-            self.cache.places::<true>(self.hashes, |index| {
+            self.cache.places::<true, _>(self.hashes, views, |index, view| {
                 position::row(index as u32);
-                // SAFETY: there are as many hashes as records.
-                K::key(&select(unsafe { views.get_unchecked(index) }), scratch)
+                K::key(&select(view), scratch)
             })
         }
     }
@@ -136,30 +134,38 @@ where
         let views = records.as_slice();
         let mut keys = Block::new();
         let places = state.places::<T>(views, select, &mut keys);
+        let places = places.as_slice();
+        let mut step = |index: usize, view: &T::View<'v>, place: u32| {
+            position::row(index as u32);
+            let value = (self.select)(view);
+            // SAFETY: only values change while the places are used.
+            unsafe { state.cache.update(place, |before| combined(&self.combine, before, value)) }.clone()
+        };
         let Some(out) = out else {
-            for (index, view) in views.iter().enumerate() {
-                position::row(index as u32);
-                let value = (self.select)(view);
-                state.cache.update(&places, index, |before| combined(&self.combine, before, value));
+            for (index, (view, &place)) in views.iter().zip(places).enumerate() {
+                step(index, view, place);
             }
             return;
         };
-        let mut results = Block::new();
+        let mut results = Block::<(K::View<'_>, V)>::new();
         results.take_positions(records);
-        let mut step = |index: u32, key| {
-            position::row(index);
-            // SAFETY: the index is below the number of records.
-            let value = (self.select)(unsafe { views.get_unchecked(index as usize) });
-            let new =
-                state.cache.update(&places, index as usize, |before| combined(&self.combine, before, value));
-            // SAFETY: one result for each record of a block.
-            unsafe { results.write(index as usize, (key, new.clone())) };
-        };
+        let arrays = (views.as_ptr().cast_mut(), places.as_ptr().cast_mut(), results.places());
         if std::mem::needs_drop::<K::View<'_>>() {
-            keys.drain(step);
+            keys.drain(|index, key| {
+                let index = index as usize;
+                let value = step(index, &views[index], places[index]);
+                // SAFETY: a block has a place for each record of another.
+                unsafe { arrays.2.add(index).write((key, value)) };
+            });
         } else {
-            // SAFETY: the index is below the number of records.
-            each(views.len(), |index| step(index as u32, select(unsafe { views.get_unchecked(index) })));
+            // SAFETY: all three have a place for each record; what is read is
+            // written.
+            unsafe {
+                each_of_three::<4, _, _, _>(views.len(), arrays, |index, view, place, result| {
+                    let value = step(index, &*view, *place);
+                    result.write((select(&*view), value));
+                });
+            }
         }
         // SAFETY: they were just written.
         unsafe { results.set_len(views.len()) };
@@ -194,21 +200,32 @@ where
         out: Option<&mut Next<T>>,
     ) {
         let places = state.places::<T>(records.as_slice(), select, &mut Block::new());
-        let mut results = Block::new();
+        let places = places.as_slice().as_ptr().cast_mut();
+        let mut results = Block::<T>::new();
         results.take_positions(records);
         let emits = out.is_some();
         let count = records.len();
-        records.drain(|index, record| {
-            position::row(index);
-            let new = state.cache.update(&places, index as usize, |before| match before {
-                Some(before) => (self.combine)(before, record),
-                None => record,
+        // Should a function of the program panic, the records left are leaked,
+        // not dropped twice.
+        // SAFETY: as many as there were are written.
+        unsafe { records.set_len(0) };
+        let arrays = (records.places(), places, results.places());
+        // SAFETY: all three have a place for each record; what is read is
+        // written, and each record is taken once. Only values change while the
+        // places are used.
+        unsafe {
+            each_of_three::<4, _, _, _>(count, arrays, |index, record, place, result| {
+                position::row(index as u32);
+                let record = record.read();
+                let new = state.cache.update(*place, |before| match before {
+                    Some(before) => (self.combine)(before, record),
+                    None => record,
+                });
+                if emits {
+                    result.write(new.clone());
+                }
             });
-            if emits {
-                // SAFETY: one result for each record of a block.
-                unsafe { results.write(index as usize, new.clone()) };
-            }
-        });
+        }
         if let Some(out) = out {
             // SAFETY: with an output, each record's result was written.
             unsafe { results.set_len(count) };

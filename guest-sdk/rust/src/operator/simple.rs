@@ -3,12 +3,13 @@
 //! gives out borrowed views and cannot.
 
 use crate::batch::reader::Batch;
+use crate::block::{BLOCK, Block};
 use crate::collector::{Collector, Stage};
 use crate::element::{Element, Owned};
 use crate::error::{IntoResult, Result};
 use crate::failure;
 use crate::position;
-use crate::push::{BLOCK, Block, Next, Push, Signal};
+use crate::push::{Next, Push, Signal};
 
 /// Reads a batch block by block.
 #[inline(always)]

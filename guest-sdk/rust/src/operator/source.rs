@@ -1,10 +1,11 @@
 //! Sources inside the guest: a poll gives out about as much as one batch.
 
+use crate::block::{BLOCK, Block};
 use crate::collector::{Collector, Stage};
 use crate::element::{Element, Owned};
 use crate::error::{Error, Result};
 use crate::position;
-use crate::push::{AnyNext, BLOCK, Block, Next, Signal};
+use crate::push::{AnyNext, Next, Signal};
 use crate::runtime::bindings::types::PollStatus;
 use crate::runtime::head::Head;
 

@@ -4,10 +4,11 @@
 use super::table::{DIRTY, Entry, KeySlot, Table, USED};
 use super::wire::{Reader, put_key, put_value};
 use crate::batch::hash::KeyRef;
+use crate::block::BLOCK;
 use crate::element::Owned;
 use crate::graph::SubtaskInfo;
-use crate::push::{BLOCK, each};
 use crate::runtime::host;
+use std::mem::MaybeUninit;
 
 /// Entries are sent to the host in pieces of about this many bytes.
 pub(crate) const WRITE_SIZE: usize = 1 << 20;
@@ -33,10 +34,18 @@ pub(crate) struct ValueCache<S: KeySlot, V: Owned> {
 
 /// Where the values of a block's keys are, valid until the next change of the
 /// cache.
-pub(crate) struct Places([u32; BLOCK]);
+pub(crate) struct Places {
+    entries: [MaybeUninit<u32>; BLOCK],
+    /// So many are written.
+    count: usize,
+}
 
-/// In a place: the key is not there, or not where it is found at once.
-const MISSED: u32 = 1 << 31;
+impl Places {
+    pub(crate) fn as_slice(&self) -> &[u32] {
+        // SAFETY: the first `count` are written.
+        unsafe { std::slice::from_raw_parts(self.entries.as_ptr().cast(), self.count) }
+    }
+}
 
 impl<S: KeySlot, V: Owned> ValueCache<S, V> {
     pub(crate) fn new(operator: u32, name: &str, info: &SubtaskInfo) -> Self {
@@ -58,40 +67,59 @@ impl<S: KeySlot, V: Owned> ValueCache<S, V> {
     /// `SHORT` says that making a key costs little, so that several turns of
     /// the loop are worth being one; a long one would become a function.
     #[inline(always)]
-    pub(crate) fn places<const SHORT: bool>(
+    pub(crate) fn places<const SHORT: bool, R>(
         &mut self,
         hashes: &[u32],
-        mut key: impl FnMut(usize) -> KeyRef,
+        records: &[R],
+        mut key: impl FnMut(usize, &R) -> KeyRef,
     ) -> Places {
-        let mut places = [0; BLOCK];
-        let mut missed = 0;
+        let count = hashes.len();
+        assert!(count == records.len() && count <= BLOCK);
+        let mut entries = [const { MaybeUninit::uninit() }; BLOCK];
         // No entry moves before the next block is looked up.
         self.table.reserve(BLOCK);
-        let count = hashes.len().min(BLOCK);
-        let mut look_up = |index: usize| {
-            // SAFETY: the index is below both lengths.
-            let (hash, place) = unsafe { (*hashes.get_unchecked(index), places.get_unchecked_mut(index)) };
-            let (entry, found) = self.table.probe(hash, &key(index));
-            let miss = u32::from(!found) << 31;
-            *place = entry as u32 | miss;
-            missed |= miss;
+        // Bits of the keys that are not there, or not where they are found at
+        // once.
+        let mut missed = [0u64; 2];
+        let (mut record, mut hash, mut entry) = (records.as_ptr(), hashes.as_ptr(), entries.as_mut_ptr());
+        let mut look_up = |index, record: *const R, hash: *const u32, entry: *mut MaybeUninit<u32>| {
+            // SAFETY: the places of an index below both lengths.
+            let (at, found) = unsafe { self.table.probe(*hash, &key(index, &*record)) };
+            // SAFETY: the same.
+            unsafe { (*entry).write(at as u32) };
+            u64::from(!found)
         };
-        if SHORT {
-            each(count, look_up);
-        } else {
-            for index in 0..count {
-                look_up(index);
+        let mut index = 0;
+        // SAFETY: places below the count; there is a bit for each index.
+        unsafe {
+            while SHORT && index + 4 <= count {
+                let bits = look_up(index, record, hash, entry)
+                    | look_up(index + 1, record.add(1), hash.add(1), entry.add(1)) << 1
+                    | look_up(index + 2, record.add(2), hash.add(2), entry.add(2)) << 2
+                    | look_up(index + 3, record.add(3), hash.add(3), entry.add(3)) << 3;
+                *missed.get_unchecked_mut(index / 64) |= bits << (index % 64);
+                index += 4;
+                (record, hash, entry) = (record.add(4), hash.add(4), entry.add(4));
+            }
+            while index < count {
+                let bit = look_up(index, record, hash, entry);
+                *missed.get_unchecked_mut(index / 64) |= bit << (index % 64);
+                index += 1;
+                (record, hash, entry) = (record.add(1), hash.add(1), entry.add(1));
             }
         }
-        if missed != 0 {
-            for (index, (place, &hash)) in places.iter_mut().zip(hashes).enumerate() {
-                if *place & MISSED != 0 {
-                    let key = key(index);
-                    *place = self.place_of(hash, key.len, key.a, key.b, key.bytes);
-                }
+        for (half, mut bits) in missed.into_iter().enumerate() {
+            while bits != 0 {
+                let index = half * 64 + bits.trailing_zeros() as usize;
+                bits &= bits - 1;
+                let (hash, key) = (hashes[index], key(index, &records[index]));
+                let (at, found) = self.table.probe_next(hash, &key);
+                let at =
+                    if found { at as u32 } else { self.place_of(hash, key.len, key.a, key.b, key.bytes) };
+                entries[index].write(at);
             }
         }
-        Places(places)
+        Places { entries, count }
     }
 
     /// Takes the key apart, so that it stays in registers up to here.
@@ -102,10 +130,14 @@ impl<S: KeySlot, V: Owned> ValueCache<S, V> {
 
     /// Changes the value of a key of the block: `f` is given the value, or
     /// `None` if there is none yet. The value is marked as changed.
+    ///
+    /// # Safety
+    /// The place is one that `places` gave, and nothing but values has changed
+    /// since.
     #[inline(always)]
-    pub(crate) fn update(&mut self, places: &Places, index: usize, f: impl FnOnce(Option<V>) -> V) -> &V {
-        // SAFETY: the places are entries of the table.
-        let entry = unsafe { self.table.at(places.0[index] as usize) };
+    pub(crate) unsafe fn update(&mut self, place: u32, f: impl FnOnce(Option<V>) -> V) -> &V {
+        // SAFETY: the caller's promise: the places are entries of the table.
+        let entry = unsafe { self.table.at(place as usize) };
         entry.update(f)
     }
 

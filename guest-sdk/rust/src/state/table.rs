@@ -326,7 +326,18 @@ impl<S: KeySlot, V> Table<S, V> {
     /// the two it is cannot be predicted.
     #[inline(always)]
     pub(crate) fn probe(&self, hash: u32, key: &KeyRef) -> (usize, bool) {
-        let index = self.home(hash);
+        self.probe_pair(self.home(hash), hash, key)
+    }
+
+    /// The same of the two entries behind those.
+    #[inline(always)]
+    pub(crate) fn probe_next(&self, hash: u32, key: &KeyRef) -> (usize, bool) {
+        self.probe_pair((self.home(hash) + 2) & self.mask, hash, key)
+    }
+
+    /// The same of a pair of entries.
+    #[inline(always)]
+    fn probe_pair(&self, index: usize, hash: u32, key: &KeyRef) -> (usize, bool) {
         let tag = wanted(hash, key) | VALUE;
         // SAFETY: the mask keeps the index below the length, which is even;
         // see `reserve`.
