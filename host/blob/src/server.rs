@@ -2,6 +2,8 @@
 //!
 //! A blob lives while a job retains it. Between its upload and the submission
 //! of its job nobody does: an upload holds it until it is retained or too old.
+//! What the last job left stays for the next one with the same component, while
+//! there is room for it.
 //! What a job needs and is missing or damaged here comes back from the copy of
 //! the high-availability storage, if there is one.
 
@@ -28,6 +30,8 @@ pub struct ServerOptions {
     pub root: PathBuf,
     /// Largest blob, in bytes.
     pub max_blob_size: u64,
+    /// Blobs that are kept although no job needs them, in bytes.
+    pub max_unneeded: u64,
     /// Whether a stored blob must outlive a crash of the machine; not needed
     /// when the folder ends with the process.
     pub durable: bool,
@@ -35,11 +39,15 @@ pub struct ServerOptions {
 
 impl ServerOptions {
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into(), max_blob_size: DEFAULT_MAX_BLOB_SIZE, durable: true }
+        Self { root: root.into(), max_blob_size: DEFAULT_MAX_BLOB_SIZE, max_unneeded: 0, durable: true }
     }
 
     pub fn from_configuration(root: impl Into<PathBuf>, configuration: &Configuration) -> Self {
-        Self { max_blob_size: configuration.get(&o::BLOB_MAX_SIZE).0, ..Self::new(root) }
+        Self {
+            max_blob_size: configuration.get(&o::BLOB_MAX_SIZE).0,
+            max_unneeded: configuration.get(&o::BLOB_CACHE_SIZE).0,
+            ..Self::new(root)
+        }
     }
 }
 
@@ -49,11 +57,20 @@ struct Usage {
     jobs: BTreeSet<JobId>,
     /// Uploads that no job has taken over yet, oldest first.
     uploads: Vec<Instant>,
+    /// Nobody needs it any more, and it is there all the same.
+    left: Option<Left>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Left {
+    since: Instant,
+    /// Of the file, in bytes.
+    size: u64,
 }
 
 impl Usage {
-    fn is_unused(&self) -> bool {
-        self.jobs.is_empty() && self.uploads.is_empty()
+    fn is_needed(&self) -> bool {
+        !self.jobs.is_empty() || !self.uploads.is_empty()
     }
 }
 
@@ -61,6 +78,7 @@ impl Usage {
 #[derive(Clone)]
 pub struct BlobServer {
     folder: Arc<Folder>,
+    max_unneeded: u64,
     usage: Arc<Mutex<BTreeMap<BlobKey, Usage>>>,
     copies: Arc<OnceLock<Arc<dyn BlobStore>>>,
 }
@@ -74,9 +92,14 @@ impl BlobServer {
         let usage = folder
             .keys()?
             .into_iter()
-            .map(|key| (key, Usage { jobs: BTreeSet::new(), uploads: vec![now] }))
+            .map(|key| (key, Usage { uploads: vec![now], ..Usage::default() }))
             .collect();
-        Ok(Self { folder: Arc::new(folder), usage: Arc::new(Mutex::new(usage)), copies: Arc::default() })
+        Ok(Self {
+            folder: Arc::new(folder),
+            max_unneeded: options.max_unneeded,
+            usage: Arc::new(Mutex::new(usage)),
+            copies: Arc::default(),
+        })
     }
 
     /// Where copies of what jobs need are found from now on, for all clones.
@@ -106,8 +129,12 @@ impl BlobServer {
     /// As [`put`](Self::put), for content that arrives piece by piece; it must
     /// have the key that it comes with.
     pub async fn put_content(&self, content: BlobContent) -> Result<BlobKey, Error> {
-        let prepared = transfer::receive(&self.folder, content).await?;
-        self.store(prepared).await
+        let received = transfer::receive(&self.folder, content).await;
+        if let Err(Error::DiskFull { .. }) = &received {
+            // The next attempt finds more room.
+            self.remove_unneeded(|_, usage| usage.left = None).await?;
+        }
+        self.store(received?).await
     }
 
     async fn store(&self, prepared: Prepared) -> Result<BlobKey, Error> {
@@ -118,7 +145,9 @@ impl BlobServer {
             // content cannot remove it in between.
             let mut usage = server.usage();
             prepared.publish()?;
-            usage.entry(key).or_default().uploads.push(Instant::now());
+            let entry = usage.entry(key).or_default();
+            entry.uploads.push(Instant::now());
+            entry.left = None;
             Ok(key)
         })
         .await
@@ -195,8 +224,21 @@ impl BlobServer {
         self.folder.contains(key)
     }
 
-    /// The job needs the blob from now on. Repeating it changes nothing.
+    /// The job needs the blob from now on. Repeating it changes nothing. What
+    /// another job left is verified before it is used.
     pub async fn retain(&self, job: JobId, key: BlobKey) -> Result<(), Error> {
+        if self.take_over(key) {
+            let folder = Arc::clone(&self.folder);
+            if let Err(error) = blocking(move || folder.verify(key)).await {
+                warn!(%key, %error, "what a former job left is of no use");
+                self.remove_unneeded(move |this, usage| {
+                    if *this == key {
+                        usage.uploads.pop();
+                    }
+                })
+                .await?;
+            }
+        }
         if !self.folder.contains(key) {
             self.restore_for(job, key).await;
         }
@@ -215,29 +257,52 @@ impl BlobServer {
         .await
     }
 
-    /// The job needs none of its blobs any more; what nobody needs is removed.
-    /// Repeating it succeeds.
+    /// Whether a former job left the blob; if so it is held as an upload is.
+    fn take_over(&self, key: BlobKey) -> bool {
+        let mut usage = self.usage();
+        let Some(entry) = usage.get_mut(&key) else { return false };
+        let was_left = entry.left.take().is_some();
+        if was_left {
+            entry.uploads.push(Instant::now());
+        }
+        was_left
+    }
+
+    /// The job needs none of its blobs any more; what nobody needs is removed,
+    /// or stays while there is room. Repeating it succeeds.
     pub async fn release(&self, job: JobId) -> Result<(), Error> {
-        self.remove_unused(move |entry| {
-            entry.jobs.remove(&job);
+        let (folder, now) = (Arc::clone(&self.folder), Instant::now());
+        self.remove_unneeded(move |key, usage| {
+            if usage.jobs.remove(&job) && !usage.is_needed() {
+                usage.left = folder.length(*key).map(|size| Left { since: now, size });
+            }
         })
         .await
     }
 
-    /// Forgets uploads of this age that no job has taken over.
+    /// Forgets uploads of this age that no job has taken over, and what jobs
+    /// left so long ago.
     pub async fn sweep(&self, age: Duration) -> Result<(), Error> {
         let now = Instant::now();
-        self.remove_unused(move |entry| entry.uploads.retain(|at| now.duration_since(*at) < age)).await
+        self.remove_unneeded(move |_, usage| {
+            usage.uploads.retain(|at| now.duration_since(*at) < age);
+            usage.left.take_if(|left| now.duration_since(left.since) >= age);
+        })
+        .await
     }
 
-    async fn remove_unused(&self, mut change: impl FnMut(&mut Usage) + Send + 'static) -> Result<(), Error> {
+    async fn remove_unneeded(
+        &self,
+        mut change: impl FnMut(&BlobKey, &mut Usage) + Send + 'static,
+    ) -> Result<(), Error> {
         let server = self.clone();
         blocking(move || {
             let mut usage = server.usage();
+            usage.iter_mut().for_each(|(key, usage)| change(key, usage));
+            give_way(&mut usage, server.max_unneeded);
             let mut outcome = Ok(());
             usage.retain(|key, entry| {
-                change(entry);
-                if !entry.is_unused() {
+                if entry.is_needed() || entry.left.is_some() {
                     return true;
                 }
                 match server.folder.remove(*key) {
@@ -256,6 +321,23 @@ impl BlobServer {
     fn usage(&self) -> MutexGuard<'_, BTreeMap<BlobKey, Usage>> {
         // A panic between two map operations leaves at most an entry too many.
         self.usage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What jobs left gives way to what they left later.
+fn give_way(usage: &mut BTreeMap<BlobKey, Usage>, most: u64) {
+    let mut left: Vec<(Left, BlobKey)> =
+        usage.iter().filter_map(|(key, usage)| Some((usage.left?, *key))).collect();
+    left.sort_unstable_by_key(|(left, _)| std::cmp::Reverse(left.since));
+    let mut kept = 0;
+    for (Left { size, .. }, key) in left {
+        // Where nothing is to stay an empty one does not either.
+        let with_it = kept + size.max(1);
+        if with_it <= most {
+            kept = with_it;
+        } else if let Some(usage) = usage.get_mut(&key) {
+            usage.left = None;
+        }
     }
 }
 

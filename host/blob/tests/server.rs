@@ -222,3 +222,52 @@ async fn many_at_once_agree() {
     }
     assert_eq!(files(root.path()), [""; 0]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_the_last_job_left_stays_while_there_is_room() {
+    let root = tempfile::tempdir().unwrap();
+    let server =
+        BlobServer::open(ServerOptions { max_unneeded: 10, ..ServerOptions::new(root.path()) }).unwrap();
+    let mut keys = Vec::new();
+    for content in ["first", "other", "third", "larger than all"] {
+        let key = server.put(Bytes::from_static(content.as_bytes())).await.unwrap();
+        server.retain(JOB, key).await.unwrap();
+        server.release(JOB).await.unwrap();
+        keys.push(key);
+        tokio::time::advance(Duration::from_secs(60)).await;
+    }
+    let there = |server: &BlobServer| keys.iter().map(|key| server.contains(*key)).collect::<Vec<_>>();
+    assert_eq!(there(&server), [false, true, true, false], "the oldest gave way, and what is too large");
+
+    // The next job needs no upload, and what it needs counts no more.
+    server.retain(OTHER, keys[1]).await.unwrap();
+    server.put(Bytes::from_static(b"first")).await.unwrap();
+    server.retain(JOB, keys[0]).await.unwrap();
+    server.release(JOB).await.unwrap();
+    assert_eq!(there(&server), [true, true, true, false]);
+    tokio::time::advance(Duration::from_secs(60)).await;
+    server.release(OTHER).await.unwrap();
+    assert_eq!(there(&server), [true, true, false, false]);
+
+    tokio::time::advance(Duration::from_secs(60)).await;
+    server.sweep(Duration::from_secs(60)).await.unwrap();
+    assert_eq!(files(root.path()), [""; 0], "nothing stays for ever");
+}
+
+#[tokio::test]
+async fn what_a_job_left_damaged_is_not_used() {
+    let root = tempfile::tempdir().unwrap();
+    let server =
+        BlobServer::open(ServerOptions { max_unneeded: 10, ..ServerOptions::new(root.path()) }).unwrap();
+    let key = server.put(Bytes::from_static(b"component")).await.unwrap();
+    server.retain(JOB, key).await.unwrap();
+    server.release(JOB).await.unwrap();
+    std::fs::write(root.path().join(key.to_string()), b"componenT").unwrap();
+    let refused = server.retain(OTHER, key).await;
+    assert!(matches!(refused, Err(Error::Unknown { .. })), "{refused:?}");
+    assert_eq!(files(root.path()), [""; 0]);
+
+    server.put(Bytes::from_static(b"component")).await.unwrap();
+    server.retain(OTHER, key).await.unwrap();
+    assert_eq!(server.get(key).await.unwrap(), "component");
+}

@@ -11,8 +11,8 @@ use heddle_rpc::{BlobContent, ClusterOverview, DispatcherGateway, JobDetails, Jo
 use heddle_wasm::Component;
 use std::sync::Arc;
 
-/// How often a component is uploaded again when the cluster no longer has it
-/// at the submission: its JobManager was restarted in between.
+/// How often a component is uploaded: the cluster may lose it before the
+/// submission, when its JobManager is restarted in between.
 const UPLOADS_MAX: u32 = 3;
 
 /// A client of one cluster. Cheap to clone.
@@ -35,7 +35,8 @@ impl ClusterClient {
         Ok(Self::new(Arc::new(LeadingDispatcher::new(configuration, connection)?)))
     }
 
-    /// Uploads the component and submits the job.
+    /// Submits the job, and uploads its component if the cluster does not have
+    /// it.
     ///
     /// # Errors
     /// H3101, H32xx, H33xx, or what the dispatcher finds wrong with the graph.
@@ -43,18 +44,23 @@ impl ClusterClient {
         let (graph, content, component) = job.into_submission();
         let mut uploads = 0;
         let job_id = loop {
-            uploads += 1;
-            let expected = graph.component;
-            let blob = BlobContent::named(expected, content.clone());
-            let key = self.dispatcher.put_blob(blob).await.map_err(from_rpc)?;
-            if key != expected {
-                return Err(internal(format!("the blob server stored {expected} as {key}")));
-            }
             match self.dispatcher.submit_job(graph.clone()).await.map_err(from_rpc) {
+                Err(failure) if failure.code == ErrorCode::Blob && uploads < UPLOADS_MAX => {
+                    tracing::debug!(job = %graph.job_id, %failure, "the component is uploaded");
+                }
+                submitted => break submitted?,
+            }
+            uploads += 1;
+            let blob = BlobContent::named(graph.component, content.clone());
+            match self.dispatcher.put_blob(blob).await.map_err(from_rpc) {
+                Ok(key) if key != graph.component => {
+                    return Err(internal(format!("the blob server stored {} as {key}", graph.component)));
+                }
+                // A full disk has room again where others' components gave way.
                 Err(failure) if failure.code == ErrorCode::Blob && uploads < UPLOADS_MAX => {
                     tracing::info!(job = %graph.job_id, %failure, "the component is uploaded again");
                 }
-                submitted => break submitted?,
+                stored => drop(stored?),
             }
         };
         Ok(RunningJob { _component: Some(component), ..self.job(job_id) })

@@ -83,6 +83,9 @@ impl Persistence {
     }
 
     async fn copy_component(&self, job: &JobGraph) -> Result<(), Failure> {
+        if !self.blob_copies.keeps() {
+            return Ok(());
+        }
         let file = self.blobs.get_path(job.component).await?;
         self.blob_copies.put(job.job_id, job.component, &file).await.map_err(|error| {
             let message = format!("job `{}` ({}) could not be stored: {error}", job.name, job.job_id);

@@ -8,6 +8,10 @@ use std::path::{Path, PathBuf};
 /// Copies of the blobs of jobs that are not globally terminal.
 #[async_trait]
 pub trait BlobStore: Send + Sync {
+    /// Whether what is put here comes back.
+    fn keeps(&self) -> bool {
+        true
+    }
     /// Keeps a copy of the local file for the job; durable when it returns.
     async fn put(&self, job_id: JobId, key: BlobKey, file: &Path) -> Result<(), Error>;
     /// A file with the copy, if there is one; who reads it verifies it.

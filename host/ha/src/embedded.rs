@@ -150,6 +150,10 @@ pub struct EmbeddedBlobStore;
 
 #[async_trait]
 impl BlobStore for EmbeddedBlobStore {
+    fn keeps(&self) -> bool {
+        false
+    }
+
     async fn put(&self, _job_id: JobId, _key: BlobKey, _file: &Path) -> Result<(), Error> {
         Ok(())
     }

@@ -323,7 +323,8 @@ options! {
         /// Longest blob, such as a component, that the blob server takes.
         BLOB_MAX_SIZE: MemorySize = "blob.max-size", Cluster, "512m";
         /// Blobs that a TaskExecutor keeps on its disk. What running jobs need must fit; what they no longer
-        /// need stays while there is room.
+        /// need stays while there is room. A JobManager keeps as much of the components of jobs that have
+        /// ended, for an hour, so that the next job with one of them is submitted without an upload.
         BLOB_CACHE_SIZE: MemorySize = "blob.cache.size", Cluster, "2g";
     }
 
