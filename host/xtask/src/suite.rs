@@ -41,15 +41,16 @@ pub fn run() -> anyhow::Result<()> {
         // A package without a library has none.
         check(release("test", &["heddle".to_owned(), "heddle-model".to_owned()]).arg("--doc"))
     })?;
-    steps.step("YARN (a real ResourceManager)", || yarn(&dist.folder))?;
+    steps.step("YARN (a real ResourceManager)", || yarn(&dist.folder, &sides.host))?;
     steps.step("decoders of bytes of others (fuzz)", fuzz::run_all)?;
     steps.step("a cluster on a network that fails (simulation)", simulate::run_all)?;
     eprintln!("\nall is well, in {}", steps.elapsed());
     Ok(())
 }
 
-/// Tests that need real servers; they are skipped where those cannot run.
-fn yarn(dist: &Path) -> anyhow::Result<()> {
+/// Tests that need real servers; they are skipped where those cannot run. Built
+/// with all packages of the host, they are those that were built before.
+fn yarn(dist: &Path, host: &[String]) -> anyhow::Result<()> {
     if let Err(missing) = maven::available() {
         eprintln!("   !! SKIPPED, nothing of YARN is tested: {missing:#}");
         return Ok(());
@@ -66,15 +67,15 @@ fn yarn(dist: &Path) -> anyhow::Result<()> {
     ] {
         let servers = Running::start(Kind::Yarn(options), "yarn-of-tests")?;
         if let Some(filter) = of_yarn {
-            let mut tests = release("test", &["heddle-yarn".to_owned()]);
+            let mut tests = release("test", host);
             check(tests.args(["--test", "servers", filter]).env("HEDDLE_TEST_YARN", servers.conf()))?;
         }
         if of_yarn == Some("") {
-            let mut tests = release("test", &["heddle-filesystem".to_owned()]);
+            let mut tests = release("test", host);
             check(tests.args(["--test", "hdfs"]).env("HEDDLE_TEST_YARN", servers.conf()))?;
         }
         for name in of_jobs {
-            let mut tests = release("test", &["heddle-tests".to_owned()]);
+            let mut tests = release("test", host);
             tests.args(["--test", name]).env("HEDDLE_DIST", dist).env("HEDDLE_TEST_YARN", servers.conf());
             check(&mut tests)?;
         }
@@ -86,12 +87,14 @@ fn yarn(dist: &Path) -> anyhow::Result<()> {
 /// Nodes leave memory to the kernel otherwise, even if the kernel was not asked.
 const ENFORCED: (&str, &str) = ("yarn.nodemanager.resource.memory.enforced", "false");
 
-/// A node that is silent is soon given up; nodes look at their containers often.
-const FAULTS: [(&str, &str); 4] = [
+/// A node that is silent is soon given up; nodes look at their containers often,
+/// and for a ResourceManager that is gone.
+const FAULTS: [(&str, &str); 5] = [
     ENFORCED,
     ("yarn.nodemanager.container-monitor.interval-ms", "300"),
     ("yarn.nm.liveness-monitor.expiry-interval-ms", "10000"),
     ("yarn.resourcemanager.nm.liveness-monitor.interval-ms", "1000"),
+    ("yarn.resourcemanager.connect.retry-interval.ms", "1000"),
 ];
 
 /// Tokens are renewed within half a minute, those of containers expire soon; the

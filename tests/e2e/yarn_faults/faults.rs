@@ -124,12 +124,14 @@ fn containers_that_die_at_once_are_tried_a_few_times_and_then_told() {
 #[test]
 fn who_finds_the_queue_full_waits_until_another_application_is_killed() {
     let Some(yarn) = Yarn::real() else { return };
-    // All of one node, and of the other what leaves no room for a JobManager.
+    // All of the JobManager's node, and what leaves no room for another of any other.
+    let nodes = yarn.nodes();
     let mut full = vec!["-Dtaskmanager.memory.process.size=7936m".to_owned()];
+    full.push(format!("-Dtaskmanager.numberOfTaskSlots={}", 2 / nodes));
     full.extend(available(&yarn));
     let mut second = None;
     let first = yarn.endless("yarn-application", &words(&full)).run_while(|_| {
-        let first = yarn.computing()[0].application.clone();
+        let first = yarn.so_many_computing(nodes)[0].application.clone();
         let options = ["-Dyarn.application.name=second", "-Djobmanager.memory.process.size=512m"];
         second = Some(yarn.job_of_totals("yarn-per-job", &options).run_while(|_| {
             wait_until("the second application waits", || {
@@ -142,8 +144,9 @@ fn who_finds_the_queue_full_waits_until_another_application_is_killed() {
     });
     first.expect_error("H3503", &["APP_KILLED", "killed by user"]);
     let second = second.expect("it ran");
-    let notice = "YARN has 256 MiB free, and the cluster needs 1024 MiB at least; it waits for the rest";
-    assert!(second.stderr.contains(notice), "{}", second.stderr);
+    let free = 256 * (nodes - 1);
+    let notice = format!("YARN has {free} MiB free, and the cluster needs 1024 MiB at least; it waits");
+    assert!(second.stderr.contains(&notice), "{}", second.stderr);
     succeeded(second);
     yarn.totals_are_exact();
     wait_until("the containers end", || yarn.containers("").is_empty());

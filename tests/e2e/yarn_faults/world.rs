@@ -15,7 +15,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Records of a job that lasts some seconds, and its keys.
-const RECORDS: u64 = 500_000_000;
+const RECORDS: u64 = 250_000_000;
 const KEYS: u64 = 50;
 
 static ALONE: Mutex<()> = Mutex::new(());
@@ -167,10 +167,15 @@ impl Yarn {
     /// Both TaskExecutors, once they compute.
     #[track_caller]
     pub fn computing(&self) -> Vec<Container> {
+        self.so_many_computing(2)
+    }
+
+    #[track_caller]
+    pub fn so_many_computing(&self, count: usize) -> Vec<Container> {
         let mut found = Vec::new();
-        wait_until("two TaskExecutors compute", || {
+        wait_until("the TaskExecutors compute", || {
             found = self.containers("taskexecutor");
-            found.len() == 2 && found.iter().all(|one| one.computed() >= Duration::from_millis(500))
+            found.len() == count && found.iter().all(|one| one.computed() >= Duration::from_millis(500))
         });
         found
     }
@@ -182,8 +187,30 @@ impl Yarn {
         masters.remove(0)
     }
 
+    /// The NodeManagers that run, once the ResourceManager knows no others.
+    #[track_caller]
+    pub fn nodes(&self) -> usize {
+        let nodes = fs::read_dir(self.folder.join("conf-nodes")).expect("the nodes").flatten();
+        let runs = |node: &fs::DirEntry| self.server(&node.file_name().to_string_lossy()).is_some();
+        let count = nodes.filter(runs).count();
+        wait_until("the ResourceManager has heard of each node's end", || {
+            self.rest("GET", "/ws/v1/cluster/metrics", "").contains(&format!("\"activeNodes\":{count},"))
+        });
+        count
+    }
+
     /// Kills a server: `resourcemanager`, `nodemanager-1`.
+    #[track_caller]
     pub fn kill(&self, name: &str) -> Dead {
+        let (pid, words) = self.server(name).expect("a server that runs");
+        signal(pid, Signal::KILL);
+        wait_until("a server is gone", || self.is_gone(pid));
+        let command = words.into_iter().filter(|word| !word.is_empty()).map(OsString::from).collect();
+        Dead { name: name.to_owned(), command }
+    }
+
+    /// The process of a server, and its command.
+    fn server(&self, name: &str) -> Option<(u32, Vec<String>)> {
         let conf = if name.starts_with("nodemanager") {
             self.folder.join("conf-nodes").join(name)
         } else {
@@ -204,13 +231,10 @@ impl Yarn {
             if words.iter().any(|word| word.starts_with(&class_path))
                 && words.iter().any(|word| word.ends_with(class))
             {
-                signal(pid, Signal::KILL);
-                wait_until("a server is gone", || self.is_gone(pid));
-                let command = words.into_iter().filter(|word| !word.is_empty()).map(OsString::from).collect();
-                return Dead { name: name.to_owned(), command };
+                return Some((pid, words));
             }
         }
-        panic!("no {name} runs");
+        None
     }
 
     fn is_gone(&self, pid: u32) -> bool {
