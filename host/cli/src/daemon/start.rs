@@ -65,31 +65,43 @@ pub fn start(
         .map_err(internal)?;
     let pid = child.id();
     file.add(pid)?;
-    let word = readiness(ours);
-    if let Some(line) = word {
-        println!("{daemon} (pid: {pid}) {line}");
-        return Ok(ExitCode::SUCCESS);
-    }
-    match child.try_wait() {
-        Ok(Some(status)) => {
+    match word(ours) {
+        Word::Ready(line) => {
+            println!("{daemon} (pid: {pid}) {line}");
+            Ok(ExitCode::SUCCESS)
+        }
+        Word::Ended => {
+            // Its end of the socket is closed a moment before it can be waited for.
+            let status = child.wait().map_err(internal)?;
             file.forget_last()?;
             show_end_of(&output);
             eprintln!("{daemon} (pid: {pid}) ended at once, {status}; see {}", output.display());
             Ok(ExitCode::FAILURE)
         }
-        _ => {
+        Word::None => {
             println!("{daemon} (pid: {pid}) is still starting; see {}", folder.display());
             Ok(ExitCode::SUCCESS)
         }
     }
 }
 
-/// What the process says of itself; none if it ends, or takes too long.
-fn readiness(stream: UnixStream) -> Option<String> {
-    stream.set_read_timeout(Some(START_TIMEOUT)).ok()?;
+/// What a process says of itself.
+enum Word {
+    Ready(String),
+    /// It ends: standard input, which only it holds, is closed.
+    Ended,
+    /// It takes too long.
+    None,
+}
+
+fn word(stream: UnixStream) -> Word {
     let mut line = String::new();
-    let read = BufReader::new(stream).read_line(&mut line).ok()?;
-    (read > 0).then(|| line.trim_end().to_owned())
+    let waited = stream.set_read_timeout(Some(START_TIMEOUT));
+    match waited.and_then(|()| BufReader::new(stream).read_line(&mut line)) {
+        Ok(0) => Word::Ended,
+        Ok(_) => Word::Ready(line.trim_end().to_owned()),
+        Err(_) => Word::None,
+    }
 }
 
 fn show_end_of(output: &Path) {
