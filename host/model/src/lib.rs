@@ -26,4 +26,5 @@ pub mod plan_picture;
 pub mod restart;
 pub mod stream_graph;
 mod stream_node;
+mod stream_plan;
 pub mod task;

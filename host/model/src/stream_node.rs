@@ -7,14 +7,29 @@ use crate::graph_check::{CheckedPlan, invalid, label, quoted};
 use crate::key_group::{MAX_PARALLELISM_LIMIT, default_max_parallelism};
 use crate::plan::{Partitioner, Transformation, TransformationId, TransformationKind};
 use crate::stream_graph::{
-    DEFAULT_SLOT_SHARING_GROUP, GraphSettings, MAX_EDGES, OperatorKind, Origin, StreamEdge, StreamGraph,
-    StreamNode, parallelism_invalid,
+    DEFAULT_SLOT_SHARING_GROUP, GraphSettings, OperatorKind, StreamEdge, StreamGraph, StreamNode,
 };
 use std::collections::BTreeMap;
 
+/// Most edges, counted before and after virtual nodes are folded: unions of
+/// unions multiply.
+pub(crate) const MAX_EDGES: usize = 100_000;
 /// Most bytes that the element types of all edges may have together: a type is
 /// copied to each edge.
 const MAX_EDGE_BYTES: usize = 64 * 1024 * 1024;
+
+/// What a transformation reads, once virtual nodes are folded.
+#[derive(Clone, Copy)]
+pub(crate) struct Origin {
+    pub source: TransformationId,
+    /// The last `partition` on the way.
+    pub partition: Option<TransformationId>,
+    pub side_output: Option<TransformationId>,
+}
+
+pub(crate) fn parallelism_invalid(message: String) -> Failure {
+    Failure::new(ErrorCode::ParallelismInvalid, message)
+}
 
 pub(crate) struct Builder<'a> {
     plan: &'a CheckedPlan<'a>,
