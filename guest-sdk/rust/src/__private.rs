@@ -5,8 +5,8 @@ use crate::element::Element;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub use crate::batch::builder::Regions;
 pub use crate::batch::column::{VarCursor, VarWriter};
+pub use crate::batch::layout::Regions;
 pub use crate::batch::reader::Sections;
 pub use crate::element::{Description, encoded};
 pub use crate::error::IntoResult;

@@ -4,6 +4,7 @@
 pub mod builder;
 pub mod column;
 pub mod hash;
+pub mod layout;
 pub mod reader;
 
 /// The bytes `HDB1`.

@@ -1,6 +1,7 @@
 //! Where a function of the program puts the elements that it makes. They are
 //! staged, so that the call to the next operator is paid once for many: plain
-//! ones in columns, owned ones in a block. Others go on one by one.
+//! ones in columns, which may be those of the batch that goes out, owned ones in
+//! a block. Others go on one by one.
 
 use crate::batch::builder::BatchBuilder;
 use crate::batch::reader::Batch;
@@ -33,9 +34,14 @@ impl<'c, U: Element> Collector<'c, U> {
 pub(crate) struct Stage<U: Element> {
     operator: u32,
     out: Next<U>,
-    /// Used for plain elements.
+    /// Used for plain elements: of a batch for the next operator to read, or of
+    /// one that it sends as it lies.
     columns: BatchBuilder<U>,
-    /// The record that each staged element came from.
+    /// Whether the next operator sends it.
+    sends: bool,
+    /// Rows that the next operator has taken.
+    taken: usize,
+    /// The record that each element came from that is staged and not taken.
     origins: Box<[u32]>,
     /// The record that the operator works on.
     origin: u32,
@@ -46,10 +52,17 @@ pub(crate) struct Stage<U: Element> {
 impl<U: Element> Stage<U> {
     pub(crate) fn new(operator: u32, out: Next<U>) -> Self {
         let rows = if U::PLAIN || U::OWNED { STAGE_ROWS } else { 0 };
+        let batches = out.batches().filter(|_| U::PLAIN);
+        let columns = match batches {
+            Some(batches) => BatchBuilder::new(batches.hashed, batches.size),
+            None => BatchBuilder::staging(STAGE_BYTES, STAGE_ROWS),
+        };
         Self {
             operator,
             out,
-            columns: BatchBuilder::staging(STAGE_BYTES, STAGE_ROWS),
+            columns,
+            sends: batches.is_some(),
+            taken: 0,
             origins: vec![0; rows].into_boxed_slice(),
             origin: 0,
             block: (U::OWNED && !U::PLAIN).then(Box::default),
@@ -71,8 +84,9 @@ impl<U: Element> Stage<U> {
                 // A copy, so that the value itself need not lie in memory.
                 return self.overflow(&value.clone());
             }
-            // SAFETY: the columns hold at most `STAGE_ROWS` records.
-            unsafe { *self.origins.get_unchecked_mut(row) = self.origin };
+            // SAFETY: the columns hold at most `STAGE_ROWS` records that are not
+            // taken.
+            unsafe { *self.origins.get_unchecked_mut(row - self.taken) = self.origin };
         } else if let (true, Some(block)) = (U::OWNED, &mut self.block) {
             let index = block.len();
             // SAFETY: an owned element's view is the same type for every
@@ -96,10 +110,18 @@ impl<U: Element> Stage<U> {
     #[inline(never)]
     fn overflow(&mut self, value: &U::View<'_>) {
         self.flush();
-        while !self.columns.push(None, value) {
-            self.columns.grow();
+        if !self.columns.push(None, value) {
+            self.send();
+            while !self.columns.push(None, value) {
+                self.columns.grow();
+            }
+            self.set_limit();
         }
-        self.origins[self.columns.rows() - 1] = self.origin;
+        self.origins[self.columns.rows() - 1 - self.taken] = self.origin;
+    }
+
+    fn set_limit(&mut self) {
+        self.columns.set_limit(self.taken + STAGE_ROWS);
     }
 
     /// Passes on what is staged.
@@ -108,12 +130,30 @@ impl<U: Element> Stage<U> {
         if let Some(block) = self.block.as_mut().filter(|block| !block.is_empty()) {
             position::staged(&self.origins, || self.out.push_block(block));
         }
-        if let Some(bytes) = self.columns.finish() {
+        if self.sends {
+            let (rows, taken) = (self.columns.rows(), self.taken);
+            if rows > taken {
+                position::staged(&self.origins, || self.out.take_rows(&mut self.columns, taken));
+                self.taken = rows;
+                self.set_limit();
+            }
+        } else if let Some(bytes) = self.columns.finish() {
             // SAFETY: the builder makes valid batches.
             let batch = unsafe { Batch::<U>::new(bytes) };
             position::staged(&self.origins, || self.out.push_batch(&batch));
         }
         position::operator(self.operator);
+    }
+
+    /// Has the next operator send the batch that it took the rows of.
+    fn send(&mut self) {
+        if self.sends {
+            if let Some(batch) = self.columns.finish() {
+                self.out.send(batch);
+            }
+            self.taken = 0;
+            self.set_limit();
+        }
     }
 
     /// Passes a block on; nothing is staged meanwhile.
@@ -125,6 +165,9 @@ impl<U: Element> Stage<U> {
     /// Passes on what is staged, then the signal.
     pub(crate) fn signal(&mut self, signal: Signal) -> Result<()> {
         self.flush();
+        if matches!(signal, Signal::Flush | Signal::Finish) {
+            self.send();
+        }
         self.out.signal(signal)
     }
 }

@@ -8,8 +8,8 @@ pub mod scalar;
 pub mod text;
 pub mod tuple;
 
-use crate::batch::builder::Regions;
 use crate::batch::hash::KeyRef;
+use crate::batch::layout::Regions;
 use crate::batch::reader::Sections;
 use crate::runtime::bindings::types::{Column, ElementType};
 use crate::state::table::KeySlot;
@@ -76,8 +76,8 @@ pub trait Element: 'static {
     /// Reads a row.
     ///
     /// # Safety
-    /// The cursor is of a valid batch of this element; rows are read in order
-    /// from 0, each once.
+    /// The cursor is of a valid batch of this element; rows are read or skipped
+    /// in order, each once, from 0, or from the one behind the first skipped.
     #[doc(hidden)]
     unsafe fn read<'a>(cursor: &mut Self::Cursor<'a>, row: usize) -> Self::View<'a>;
 

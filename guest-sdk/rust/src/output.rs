@@ -1,18 +1,20 @@
 //! The ends of a chain: encoders that spread elements over the channels of an
 //! output and send full batches to the host.
 
+mod route;
+
 use crate::batch::builder::BatchBuilder;
-use crate::batch::hash::{key_group_of, subtask_of};
+use crate::batch::hash::subtask_of;
 use crate::batch::reader::Batch;
-use crate::block::turns::{NONE, each_of_three};
 use crate::block::{BLOCK, Block};
 use crate::element::Element;
 use crate::error::{Error, Result};
 use crate::graph::Channels;
 use crate::position;
-use crate::push::{AnyNext, Push, Signal, Typed};
+use crate::push::{AnyNext, Batches, Push, Signal, Typed};
 use crate::runtime::bindings::types::Partitioner;
 use crate::runtime::host;
+use route::{Custom, KeyGroups, RoundRobin, Route, Shuffle, Single, Spread};
 use std::marker::PhantomData;
 
 /// The channel that stands for all of an output's.
@@ -30,27 +32,19 @@ fn target_size(batch_size: usize, channels: u32) -> usize {
     share.min(batch_size).max(BATCH_SIZE_MIN)
 }
 
-/// Picks the channel of each element. Compiled into the encoder.
-trait Route<T: Element>: 'static {
-    /// Whether batches carry the hash column.
-    const HASHED: bool;
-    /// Whether a block is better routed as a whole before it is spread.
-    const AHEAD: bool = false;
-    /// The hash (if any) and the channel, below the number of channels.
-    fn route(&mut self, value: &T::View<'_>) -> (u32, u32);
-
-    /// The channel of a hash.
-    fn channel_of(&self, _hash: u32) -> u32 {
-        0
-    }
-
-    /// The hashes of a block.
-    #[inline(always)]
-    fn hash_all(&mut self, values: &[T::View<'_>], hashes: &mut [u32; BLOCK]) {
-        for (index, (value, hash)) in values.iter().zip(hashes).enumerate() {
-            position::row(index as u32);
-            *hash = self.route(value).0;
-        }
+/// Reads a batch block by block.
+#[inline(always)]
+fn blocks<'b, T: Element>(batch: &Batch<'b, T>, mut with: impl FnMut(&mut Block<T::View<'b>>)) {
+    let mut cursor = batch.cursor();
+    let mut base = 0;
+    while base < batch.rows() {
+        let count = (batch.rows() - base).min(BLOCK as u32);
+        let mut block = Block::new();
+        // SAFETY: rows are read in order and below the batch's count.
+        block.fill(base, count, |index| unsafe { T::read(&mut cursor, (base + index) as usize) });
+        block.enter();
+        with(&mut block);
+        base += count;
     }
 }
 
@@ -58,6 +52,8 @@ trait Route<T: Element>: 'static {
 struct Encoder<T: Element, R> {
     route: R,
     builders: Vec<BatchBuilder<T>>,
+    /// The length of a batch, about.
+    target: usize,
     output: u32,
     /// The channel of the first builder.
     first_channel: u32,
@@ -70,6 +66,7 @@ impl<T: Element, R: Route<T>> Encoder<T, R> {
         let encoder = Self {
             route,
             builders: (0..count).map(|_| BatchBuilder::new(R::HASHED, target)).collect(),
+            target,
             output: channels.index,
             first_channel,
             _element: PhantomData,
@@ -97,7 +94,10 @@ impl<T: Element, R: Route<T>> Encoder<T, R> {
     /// Spreads a block over several builders.
     #[inline(never)]
     fn spread_block(&mut self, block: &mut Block<T::View<'_>>) {
-        if R::AHEAD {
+        if self.builders.len() <= Spread::CHANNELS_MAX {
+            self.spread_few(block.as_slice());
+            block.drain(|_, value| drop(value));
+        } else if R::AHEAD {
             let mut hashes = [0; BLOCK];
             self.route.hash_all(block.as_slice(), &mut hashes);
             for (value, hash) in block.as_slice().iter().zip(hashes) {
@@ -112,9 +112,33 @@ impl<T: Element, R: Route<T>> Encoder<T, R> {
         }
     }
 
+    /// Spreads values over few builders: first all are hashed, then each
+    /// builder takes its own, so that what it writes to stays in registers.
+    /// Measured: 1.2 ns a word less.
+    #[inline(always)]
+    fn spread_few(&mut self, values: &[T::View<'_>]) {
+        let mut hashes = [0; BLOCK];
+        let mut spread = Spread::new();
+        self.route.route_all(values, &mut hashes, &mut spread);
+        for channel in 0..self.builders.len() {
+            let mut list = spread.to(channel, values.len());
+            loop {
+                let hashes_if = R::HASHED.then_some(&hashes[..values.len()]);
+                // SAFETY: indices of the values are on the list.
+                let taken = unsafe { self.builders[channel].push_some(hashes_if, values, list) };
+                let Some((&index, rest)) = list[taken..].split_first() else { break };
+                let index = usize::from(index);
+                self.overflow(channel as u32, hashes[index], &values[index]);
+                list = rest;
+            }
+        }
+    }
+
     /// Spreads a batch over several builders.
-    #[inline(never)]
     fn spread_batch(&mut self, batch: &Batch<'_, T>) {
+        if self.builders.len() <= Spread::CHANNELS_MAX {
+            return blocks(batch, |block| self.spread_block(block));
+        }
         let mut cursor = batch.cursor();
         position::leave_block();
         for row in 0..batch.rows() {
@@ -144,31 +168,17 @@ impl<T: Element, R: Route<T>> Encoder<T, R> {
         block.drain(|_, value| drop(value));
     }
 
-    fn keep_batch(&mut self, batch: &Batch<'_, T>) {
-        let mut cursor = batch.cursor();
-        let mut base = 0;
-        while base < batch.rows() {
-            let count = (batch.rows() - base).min(BLOCK as u32);
-            let mut block = Block::new();
-            // SAFETY: rows are read in order and below the batch's count.
-            block.fill(base, count, |index| unsafe { T::read(&mut cursor, (base + index) as usize) });
-            block.enter();
-            self.keep_block(&mut block);
-            base += count;
-        }
-    }
-
     #[cold]
     #[inline(never)]
     fn overflow(&mut self, channel: u32, hash: u32, value: &T::View<'_>) {
-        self.send(channel);
+        self.send_channel(channel);
         let builder = &mut self.builders[channel as usize];
         while !builder.push(R::HASHED.then_some(hash), value) {
             builder.grow();
         }
     }
 
-    fn send(&mut self, channel: u32) {
+    fn send_channel(&mut self, channel: u32) {
         if let Some(batch) = self.builders[channel as usize].finish() {
             host::emit(self.output, self.first_channel.wrapping_add(channel), batch);
         }
@@ -186,144 +196,51 @@ impl<T: Element, R: Route<T>> Push<T> for Encoder<T, R> {
     }
 
     fn push_batch(&mut self, batch: &Batch<'_, T>) {
-        if self.builders.len() == 1 { self.keep_batch(batch) } else { self.spread_batch(batch) }
+        if self.builders.len() == 1 {
+            blocks(batch, |block| self.keep_block(block));
+        } else {
+            self.spread_batch(batch);
+        }
+    }
+
+    fn batches(&self) -> Option<Batches> {
+        (self.builders.len() == 1).then_some(Batches { hashed: R::HASHED, size: self.target })
+    }
+
+    fn take_rows(&mut self, batch: &mut BatchBuilder<T>, first: usize) {
+        let start = first;
+        let mut first = first;
+        while R::LOOKS && first < batch.rows() {
+            let count = (batch.rows() - first).min(BLOCK);
+            let mut hashes = [0; BLOCK];
+            {
+                let mut cursor = batch.cursor_at(first);
+                let mut block = Block::new();
+                // SAFETY: rows are read in order and below the batch's count.
+                block.fill((first - start) as u32, count as u32, |index| unsafe {
+                    T::read(&mut cursor, first + index as usize)
+                });
+                block.enter();
+                self.route.hash_all(block.as_slice(), &mut hashes);
+            }
+            if R::HASHED {
+                batch.set_hashes(first, &hashes[..count]);
+            }
+            first += count;
+        }
+    }
+
+    fn send(&mut self, batch: &[u8]) {
+        host::emit(self.output, self.first_channel, batch);
     }
 
     fn signal(&mut self, signal: Signal) -> Result<()> {
         if matches!(signal, Signal::Flush | Signal::Finish) {
             for channel in 0..self.builders.len() {
-                self.send(channel as u32);
+                self.send_channel(channel as u32);
             }
         }
         Ok(())
-    }
-}
-
-/// Everything to the only builder: forward, global, broadcast.
-struct Single;
-
-impl<T: Element> Route<T> for Single {
-    const HASHED: bool = false;
-    #[inline(always)]
-    fn route(&mut self, _: &T::View<'_>) -> (u32, u32) {
-        (0, 0)
-    }
-}
-
-/// One after the other: rebalance, rescale.
-struct RoundRobin {
-    next: u32,
-    channels: u32,
-}
-
-impl<T: Element> Route<T> for RoundRobin {
-    const HASHED: bool = false;
-    #[inline(always)]
-    fn route(&mut self, _: &T::View<'_>) -> (u32, u32) {
-        let channel = self.next;
-        self.next = if channel + 1 == self.channels { 0 } else { channel + 1 };
-        (0, channel)
-    }
-}
-
-/// Pseudo-random, the same in every run of a subtask.
-struct Shuffle {
-    state: u64,
-    channels: u32,
-}
-
-impl<T: Element> Route<T> for Shuffle {
-    const HASHED: bool = false;
-    #[inline(always)]
-    fn route(&mut self, _: &T::View<'_>) -> (u32, u32) {
-        // xorshift64*, Vigna 2016.
-        self.state ^= self.state >> 12;
-        self.state ^= self.state << 25;
-        self.state ^= self.state >> 27;
-        let random = (self.state.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 32) as u32;
-        (0, key_group_of(random, self.channels))
-    }
-}
-
-/// By a function of the program.
-struct Custom<F> {
-    select: std::rc::Rc<F>,
-    channels: u32,
-}
-
-impl<T: Element, F> Route<T> for Custom<F>
-where
-    F: for<'a, 'b> Fn(&'b T::View<'a>, u32) -> u32 + 'static,
-{
-    const HASHED: bool = false;
-    #[inline]
-    fn route(&mut self, value: &T::View<'_>) -> (u32, u32) {
-        let channel = (self.select)(value, self.channels);
-        assert!(
-            channel < self.channels,
-            "the partition function gave channel {channel}, but there are {} (0 to {})",
-            self.channels,
-            self.channels - 1
-        );
-        (0, channel)
-    }
-}
-
-/// By key group.
-struct KeyGroups<K, F> {
-    select: std::rc::Rc<F>,
-    max_parallelism: u32,
-    /// Channel of each key group.
-    table: Box<[u32]>,
-    scratch: Vec<u8>,
-    _key: PhantomData<fn() -> K>,
-}
-
-impl<T: Element, K: Element, F> Route<T> for KeyGroups<K, F>
-where
-    F: for<'a, 'b> Fn(&'b T::View<'a>) -> K::View<'b> + 'static,
-{
-    const HASHED: bool = true;
-    const AHEAD: bool = std::mem::needs_drop::<K::View<'static>>();
-
-    #[inline(always)]
-    fn route(&mut self, value: &T::View<'_>) -> (u32, u32) {
-        let key = (self.select)(value);
-        let hash = K::key(&key, &mut self.scratch).hash();
-        (hash, Route::<T>::channel_of(self, hash))
-    }
-
-    #[inline(always)]
-    fn channel_of(&self, hash: u32) -> u32 {
-        let group = key_group_of(hash, self.max_parallelism) as usize;
-        // SAFETY: a key group is below the maximum parallelism.
-        unsafe { *self.table.get_unchecked(group) }
-    }
-
-    /// Keys that own something are made first and hashed then: reading at once
-    /// what was just written in other pieces waits for the memory.
-    #[inline(always)]
-    fn hash_all(&mut self, values: &[T::View<'_>], hashes: &mut [u32; BLOCK]) {
-        if <Self as Route<T>>::AHEAD {
-            let mut keys = Block::<K::View<'_>>::new();
-            keys.fill(0, values.len() as u32, |index| {
-                position::row(index);
-                (self.select)(&values[index as usize])
-            });
-            for (key, hash) in keys.as_slice().iter().zip(hashes) {
-                *hash = K::key(key, &mut self.scratch).hash();
-            }
-        } else {
-            assert!(values.len() <= BLOCK);
-            let arrays = (values.as_ptr().cast_mut(), hashes.as_mut_ptr(), NONE);
-            // SAFETY: there are so many values, and places for as many hashes.
-            unsafe {
-                each_of_three::<4, _, _, _>(values.len(), arrays, |index, value, hash, _| {
-                    position::row(index as u32);
-                    *hash = K::key(&(self.select)(&*value), &mut self.scratch).hash();
-                });
-            }
-        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! call a record, a block or a batch, whichever the producer can give. Knows
 //! neither the graph nor the host.
 
+use crate::batch::builder::BatchBuilder;
 use crate::batch::reader::Batch;
 use crate::block::Block;
 use crate::element::Element;
@@ -52,8 +53,33 @@ pub trait Push<T: Element> {
         }
     }
 
+    /// The batches that this operator makes of what it takes, if all elements
+    /// go into one as they come: who stages elements for it may then put them
+    /// there, and calls `take_rows` and `send` in place of `push`.
+    #[doc(hidden)]
+    fn batches(&self) -> Option<Batches> {
+        None
+    }
+
+    /// Takes the rows of such a batch from `first` on.
+    #[doc(hidden)]
+    fn take_rows(&mut self, _batch: &mut BatchBuilder<T>, _first: usize) {}
+
+    /// Takes such a batch, whose rows it was given before.
+    #[doc(hidden)]
+    fn send(&mut self, _batch: &[u8]) {}
+
     /// Acts on a signal and passes it on.
     fn signal(&mut self, signal: Signal) -> Result<()>;
+}
+
+/// What the batches of an operator look like.
+#[derive(Clone, Copy, Debug)]
+pub struct Batches {
+    /// Whether they have hashes.
+    pub hashed: bool,
+    /// Their length, about, in bytes.
+    pub size: usize,
 }
 
 /// The next operator of a chain.

@@ -149,6 +149,62 @@ fn owned_words_of_any_length_are_read_over_each_other() {
 }
 
 #[test]
+fn borrowed_words_of_any_length_and_number_go_into_batches_as_they_come() {
+    // Records of nothing, of many small words, and some that fit no batch.
+    let count = |line: u64| [0, 1, 3, 127, 128, 129, 1023, 1024, 1025, 2500][line as usize % 10];
+    let length = |line: u64, word: u64| match (line * 31 + word * 7) % 997 {
+        0 => 20_000,
+        1..10 => 300,
+        other => 1 + other % 20,
+    };
+    let mut expected = BTreeMap::<(u64, u64), u64>::new();
+    for line in 0..60 {
+        for word in 0..count(line) {
+            *expected.entry((length(line, word), word % 5)).or_default() += line;
+        }
+    }
+    let expected: Vec<_> = expected.into_iter().map(|((key, at), sum)| format!("{key},{at},{sum}")).collect();
+    for (parallelism, partition) in [(1, false), (1, true), (2, false), (3, true), (11, false)] {
+        let outputs = TestHarness::new()
+            .parallelism(parallelism)
+            .batch_mode(true)
+            .batch_size(16384)
+            .run(
+                move |env: &mut StreamExecutionEnvironment, args: Args| -> heddle::Result<()> {
+                    let letters = ["a", "b", "c", "d", "e"].map(|letter| letter.repeat(20_000));
+                    let words = env.generate(Generator::count(60), |line| line).flat_map::<(Str, u64)>(
+                        move |line, out| {
+                            for word in 0..count(line) {
+                                let text = &letters[word as usize % 5][..length(line, word) as usize];
+                                out.collect((text, line));
+                            }
+                        },
+                    );
+                    let words = if partition {
+                        words.partition_custom("by length", |word, channels| word.0.len() as u32 % channels)
+                    } else {
+                        words.rebalance()
+                    };
+                    words
+                        .key_by::<Str>(|word| word.0)
+                        .sum(|word| word.1)
+                        .map(|(word, sum): (&str, u64)| {
+                            let letter = u64::from(word.as_bytes()[0] - b'a');
+                            format!("{},{letter},{sum}", word.len())
+                        })
+                        .write_text(args.required("output")?);
+                    Ok(())
+                },
+                ["--output", "out"],
+            )
+            .unwrap();
+        let mut lines = outputs.file("out").to_vec();
+        lines.sort_by_key(|line| line.split(',').map(|n| n.parse::<u64>().unwrap()).collect::<Vec<_>>());
+        assert_eq!(lines, expected, "{parallelism} {partition}");
+    }
+}
+
+#[test]
 fn numbers_through_map_and_filter_in_blocks() {
     let job = |env: &mut StreamExecutionEnvironment, _: Args| {
         let odd = env.from_sequence(1, 10_000).map(|n| n * 3).filter(|n| n % 2 == 1);

@@ -3,7 +3,8 @@
 //! lies. It adapts the layout to the lengths that it sees, and knows nothing
 //! of channels or the host.
 
-use super::column::{FixedWriter, VarWriter};
+use super::layout::{Kind, Regions, Section, put_entry};
+use super::reader::Sections;
 use super::{ENTRY, HASHES, HEADER, MAGIC, MAX_LENGTH, MAX_ROWS, PADDING};
 use crate::element::{Element, columns_of};
 use crate::runtime::bindings::types::Column;
@@ -16,53 +17,13 @@ const ROWS_MAX: usize = 1 << 16;
 /// Room behind each variable region, for copies of sixteen bytes at once.
 const SLACK: usize = 16;
 
-#[derive(Clone, Copy)]
-enum Kind {
-    Hashes,
-    Fixed(usize),
-    Ends,
-    Bytes,
-}
-
-#[derive(Clone, Copy)]
-struct Section {
-    kind: Kind,
-    at: usize,
-    /// Bytes of a variable region, without the slack.
-    capacity: usize,
-}
-
-/// Hands out the positions of the value columns, in order.
-pub struct Regions<'r> {
-    buffer: *mut u8,
-    sections: std::slice::Iter<'r, Section>,
-}
-
-impl Regions<'_> {
-    fn next(&mut self) -> &Section {
-        self.sections.next().expect("an element asks for the columns that it declares")
-    }
-
-    /// The writer of the next column, which is `fixed`.
-    pub fn fixed(&mut self) -> FixedWriter {
-        let at = self.next().at;
-        // SAFETY: the layout lies within the buffer.
-        FixedWriter::new(unsafe { self.buffer.add(at) })
-    }
-
-    /// The writer of the next column, which is `bytes` or `utf8`.
-    pub fn var(&mut self) -> VarWriter {
-        let ends = self.next().at;
-        let bytes = *self.next();
-        // SAFETY: the layout lies within the buffer.
-        unsafe { VarWriter::new(self.buffer.add(ends), self.buffer.add(bytes.at), bytes.capacity) }
-    }
-}
-
 /// One batch in the making.
 pub struct BatchBuilder<T: Element> {
     rows: usize,
+    /// Rows that the buffer is laid out for.
     capacity: usize,
+    /// Rows that it takes, at most the capacity.
+    limit: usize,
     hashes: *mut u8,
     writer: Option<T::Writer>,
     buffer: Vec<u8>,
@@ -100,6 +61,7 @@ impl<T: Element> BatchBuilder<T> {
         Self {
             rows: 0,
             capacity: 0,
+            limit: 0,
             hashes: std::ptr::null_mut(),
             writer: None,
             buffer: Vec::new(),
@@ -125,18 +87,25 @@ impl<T: Element> BatchBuilder<T> {
         self.rows
     }
 
-    /// Adds a record, with its hash if the batch has hashes; `false` says that
-    /// there is no room for it.
+    /// Says that there is no room for more than so many rows, if there is for
+    /// as many; until the next batch.
+    pub fn set_limit(&mut self, rows: usize) {
+        self.limit = self.capacity.min(rows);
+    }
+
+    /// Adds a record, with its hash if the batch has hashes, or without one
+    /// that `set_hashes` gives it before the batch is finished; `false` says
+    /// that there is no room for it.
     #[inline(always)]
     #[must_use]
     pub fn push(&mut self, hash: Option<u32>, value: &T::View<'_>) -> bool {
-        debug_assert_eq!(hash.is_some(), self.hashed);
+        debug_assert!(hash.is_none() || self.hashed);
         let row = self.rows;
-        if row == self.capacity {
+        if row == self.limit {
             return false;
         }
-        // SAFETY: a capacity above 0 means that the buffer is laid out, and
-        // `row` is below it.
+        // SAFETY: a limit above 0 means that the buffer is laid out, and `row` is
+        // below it.
         unsafe {
             let writer = self.writer.as_mut().unwrap_unchecked();
             if !T::write(writer, row, value) {
@@ -154,15 +123,45 @@ impl<T: Element> BatchBuilder<T> {
     /// no room; gives how many it took.
     #[inline(always)]
     pub fn push_all(&mut self, hashes: Option<&[u32]>, values: &[T::View<'_>]) -> usize {
+        // SAFETY: the indices are those of the values.
+        unsafe { self.push_each(hashes, values, values.len(), |index| index) }
+    }
+
+    /// The same of those records whose indices are given.
+    ///
+    /// # Safety
+    /// The indices are below the number of values.
+    #[inline(always)]
+    pub unsafe fn push_some(
+        &mut self,
+        hashes: Option<&[u32]>,
+        values: &[T::View<'_>],
+        indices: &[u8],
+    ) -> usize {
+        // SAFETY: the caller's promise; there are so many indices.
+        unsafe { self.push_each(hashes, values, indices.len(), |at| usize::from(*indices.get_unchecked(at))) }
+    }
+
+    /// # Safety
+    /// What `index` gives for numbers below `count` is below the number of
+    /// values.
+    #[inline(always)]
+    unsafe fn push_each(
+        &mut self,
+        hashes: Option<&[u32]>,
+        values: &[T::View<'_>],
+        count: usize,
+        index: impl Fn(usize) -> usize,
+    ) -> usize {
         debug_assert_eq!(hashes.is_some(), self.hashed);
-        debug_assert!(hashes.is_none_or(|hashes| hashes.len() >= values.len()));
-        let room = values.len().min(self.capacity - self.rows);
+        assert!(hashes.is_none_or(|hashes| hashes.len() >= values.len()));
+        let room = count.min(self.limit - self.rows);
         let Some(writer) = self.writer.as_mut().filter(|_| room > 0) else { return 0 };
         // A copy, which need not lie in memory.
         let mut writing = *writer;
         let mut taken = 0;
-        let mut write = |index: usize| {
-            let row = self.rows + index;
+        let mut write = |taken: usize| {
+            let (row, index) = (self.rows + taken, index(taken));
             // SAFETY: `row` is below the capacity, so the buffer is laid out
             // for it; there are as many hashes as values.
             unsafe {
@@ -196,6 +195,36 @@ impl<T: Element> BatchBuilder<T> {
         *writer = writing;
         self.rows += taken;
         taken
+    }
+
+    /// Reads what was written, from a row on.
+    pub fn cursor_at(&mut self, row: usize) -> T::Cursor<'_> {
+        assert!(row < self.rows);
+        // As far as there is room: how far it is used is known at the end.
+        for (index, section) in self.sections.iter().enumerate() {
+            let length = match section.kind {
+                Kind::Hashes | Kind::Ends => self.rows * 4,
+                Kind::Fixed(width) => self.rows * width,
+                Kind::Bytes => section.capacity,
+            };
+            put_entry(&mut self.buffer, index, section.at, length);
+        }
+        let mut cursor = T::cursor(&mut Sections::new(&self.buffer, usize::from(self.hashed)));
+        if row > 0 {
+            // SAFETY: rows below the count are written; what is read of a row
+            // depends on the row before it alone.
+            unsafe { T::skip(&mut cursor, row - 1) };
+        }
+        cursor
+    }
+
+    /// Sets the hashes of the rows from `first` on.
+    pub fn set_hashes(&mut self, first: usize, hashes: &[u32]) {
+        assert!(self.hashed && first + hashes.len() <= self.rows);
+        for (index, hash) in hashes.iter().enumerate() {
+            // SAFETY: the layout has a hash for each row.
+            unsafe { self.hashes.add((first + index) * 4).cast::<u32>().write_unaligned(hash.to_le()) };
+        }
     }
 
     /// Makes room for a record that did not fit an empty batch.
@@ -268,9 +297,7 @@ impl<T: Element> BatchBuilder<T> {
             self.buffer[at * 4..at * 4 + 4].copy_from_slice(&word.to_le_bytes());
         }
         for (index, section) in self.sections.iter().enumerate() {
-            let at = HEADER + index * ENTRY;
-            self.buffer[at..at + 4].copy_from_slice(&(section.at as u32).to_le_bytes());
-            self.buffer[at + 4..at + 8].copy_from_slice(&(lengths[index] as u32).to_le_bytes());
+            put_entry(&mut self.buffer, index, section.at, lengths[index]);
         }
         self.adapt(rows, variable_lengths, any_oversized);
         Some(&self.buffer[..length])
@@ -288,7 +315,7 @@ impl<T: Element> BatchBuilder<T> {
             to += length;
         }
         // The writers point at the old positions.
-        self.capacity = 0;
+        self.set_capacity(0);
         to
     }
 
@@ -301,13 +328,18 @@ impl<T: Element> BatchBuilder<T> {
         let off = planned.abs_diff(self.capacity) > self.capacity / 8;
         if self.capacity != 0 && !(telling && off && !seen.is_empty()) {
             self.lengths = seen;
+            self.set_capacity(self.capacity);
             self.place();
             return;
         }
         // The layout changes only when the next record comes: the batch that
         // was just finished still lies in the buffer.
         self.lengths = seen;
-        self.capacity = 0;
+        self.set_capacity(0);
+    }
+
+    fn set_capacity(&mut self, rows: usize) {
+        (self.capacity, self.limit) = (rows, rows);
     }
 
     fn row_bytes(&self, lengths: &[usize]) -> usize {
@@ -351,7 +383,7 @@ impl<T: Element> BatchBuilder<T> {
         if self.buffer.len() < needed || self.buffer.len() > 4 * needed {
             self.buffer = vec![0; needed];
         }
-        self.capacity = rows;
+        self.set_capacity(rows);
         self.place();
     }
 

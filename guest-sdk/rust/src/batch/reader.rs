@@ -12,6 +12,11 @@ pub struct Sections<'b> {
 }
 
 impl<'b> Sections<'b> {
+    /// The sections of a batch behind the first so many.
+    pub(super) fn new(bytes: &'b [u8], leading: usize) -> Self {
+        Self { bytes, next: leading }
+    }
+
     /// The next section.
     #[inline]
     pub fn take(&mut self) -> &'b [u8] {
@@ -58,7 +63,7 @@ impl<'b, T: Element> Batch<'b, T> {
     }
 
     fn sections(&self, leading: usize) -> Sections<'b> {
-        Sections { bytes: self.bytes, next: leading }
+        Sections::new(self.bytes, leading)
     }
 
     /// The value columns, from the first row.

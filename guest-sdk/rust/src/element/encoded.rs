@@ -3,8 +3,8 @@
 
 use super::text::{put_bytes, take_bytes};
 use super::{Description, Element};
-use crate::batch::builder::Regions;
 use crate::batch::column::{VarCursor, VarWriter};
+use crate::batch::layout::Regions;
 use crate::batch::reader::Sections;
 use crate::runtime::bindings::types::Column;
 use serde::de::{Deserialize, DeserializeOwned};

@@ -2,8 +2,8 @@
 //! the columns of the value.
 
 use super::{Description, Element, Key};
-use crate::batch::builder::Regions;
 use crate::batch::column::{FixedCursor, FixedWriter};
+use crate::batch::layout::Regions;
 use crate::batch::reader::Sections;
 use crate::runtime::bindings::types::Column;
 use crate::state::table::BytesSlot;

@@ -1,9 +1,9 @@
 //! Numbers, `bool`, `char` and the unit type as elements: one `fixed` column.
 
 use super::{Description, Element, Key};
-use crate::batch::builder::Regions;
 use crate::batch::column::{FixedCursor, FixedWriter};
 use crate::batch::hash::KeyRef;
+use crate::batch::layout::Regions;
 use crate::batch::reader::Sections;
 use crate::runtime::bindings::types::Column;
 use crate::state::table::{BytesSlot, WordSlot};

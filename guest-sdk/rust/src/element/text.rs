@@ -2,9 +2,9 @@
 //! `Bytes`. One `utf8` or `bytes` column.
 
 use super::{Description, Element, Key};
-use crate::batch::builder::Regions;
 use crate::batch::column::{VarCursor, VarWriter};
 use crate::batch::hash::{KeyRef, copy_exact};
+use crate::batch::layout::Regions;
 use crate::batch::reader::Sections;
 use crate::runtime::bindings::types::Column;
 use crate::state::table::BytesSlot;

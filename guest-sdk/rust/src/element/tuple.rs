@@ -2,7 +2,7 @@
 //! tuple of views.
 
 use super::{Description, Element, Key};
-use crate::batch::builder::Regions;
+use crate::batch::layout::Regions;
 use crate::batch::reader::Sections;
 use crate::state::table::BytesSlot;
 
