@@ -122,6 +122,15 @@ fn a_session_is_remembered_until_it_is_stopped() {
     std::fs::write(&file, "applicationID=job_1\n").expect("a file");
     let run = yarn.word_count(&[], &text, &yarn.home.path().join("warned")).run().expect_success();
     assert!(run.stderr.contains("warning: the session that is remembered in"), "{}", run.stderr);
+    // So is what cannot be read of Hadoop's configuration.
+    let broken = yarn.home.path().join("broken");
+    std::fs::create_dir(&broken).expect("a folder");
+    std::fs::write(broken.join("yarn-site.xml"), "<configuration>").expect("a file");
+    let out = yarn.home.path().join("warned-too");
+    let run =
+        yarn.word_count(&["-t", "local"], &text, &out).env("HADOOP_CONF_DIR", &broken).run().expect_success();
+    assert!(run.stderr.contains("warning: neither YARN nor HDFS can be used"), "{}", run.stderr);
+    assert!(run.stderr.contains("yarn-site.xml:1"), "{}", run.stderr);
     yarn.heddle(&["list", "-t", "yarn-session"])
         .run()
         .expect_error("H1201", &["job_1", &file.display().to_string()]);

@@ -5,7 +5,7 @@ use crate::arguments::{Action, JobmanagerArguments, ProcessArguments, Taskexecut
 use crate::daemon::{self, Daemon, Readiness};
 use crate::request::job_request;
 use crate::{config_command, logging, report};
-use heddle_client::yarn::ApplicationMaster;
+use heddle_client::yarn::{self, ApplicationMaster};
 use heddle_client::{ApplicationJob, run_application};
 use heddle_connectors::Console;
 use heddle_entrypoint::{
@@ -102,7 +102,7 @@ fn run_job_manager(
         let started = if daemon.is_on_yarn() {
             let place = &mut master;
             let register = async |address: &str, configuration: &Configuration| {
-                let environment = std::env::vars().collect();
+                let environment = yarn::environment();
                 let (own, driver) = ApplicationMaster::register(&environment, address, configuration).await?;
                 *place = Some(own);
                 Ok(driver)

@@ -3,7 +3,7 @@
 
 use crate::request::block_on;
 use crate::screen::say;
-use heddle_client::yarn::{Remembered, YarnClient};
+use heddle_client::yarn::{Remembered, YarnClient, check_hadoop};
 use heddle_model::config::value::Target;
 use heddle_model::config::{Configuration, Origin, options as o};
 use heddle_model::failure::Failure;
@@ -13,8 +13,19 @@ use heddle_model::failure::Failure;
 ///
 /// # Errors
 /// H1201: the target is a session, and what is remembered of one is wrong. If
-/// the target is another, that is but a warning.
-pub fn choose(mut configuration: Configuration) -> Result<Configuration, Failure> {
+/// the target is another, that is but a warning, and so is a configuration of
+/// Hadoop that cannot be read.
+pub fn choose(configuration: Configuration) -> Result<Configuration, Failure> {
+    let configuration = with_session(configuration)?;
+    if matches!(configuration.get(&o::EXECUTION_TARGET), Target::Local | Target::Remote)
+        && let Err(failure) = check_hadoop()
+    {
+        say(&format!("warning: neither YARN nor HDFS can be used: {failure}\n"));
+    }
+    Ok(configuration)
+}
+
+fn with_session(mut configuration: Configuration) -> Result<Configuration, Failure> {
     let is_named = configuration.is_set(&o::EXECUTION_TARGET);
     if is_named && configuration.get(&o::EXECUTION_TARGET) != Target::YarnSession {
         return Ok(configuration);

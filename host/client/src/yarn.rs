@@ -11,7 +11,7 @@ mod shipped;
 pub use deployment::{Kind, YarnClient, YarnCluster};
 pub use heddle_yarn::deploy::Notices;
 pub use heddle_yarn::types::ApplicationReport as Report;
-pub use master::{ApplicationMaster, Environment};
+pub use master::{ApplicationMaster, Environment, environment};
 pub use per_job::ShippedJob;
 pub(crate) use per_job::shipped_job;
 pub use remembered::Remembered;
@@ -29,6 +29,17 @@ const COMPONENT: &str = "job.wasm";
 /// Their folders, for the environment.
 const CONF_DIR: &str = "conf";
 const HADOOP_CONF_DIR: &str = "hadoop";
+
+/// Whether Hadoop's configuration can be read; there need be none.
+///
+/// # Errors
+/// H3501 with the file and the line.
+pub fn check_hadoop() -> Result<(), Failure> {
+    match configuration::Configuration::load(&configuration::environment()) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(hadoop(&error)),
+    }
+}
 
 fn hadoop(error: &configuration::Error) -> Failure {
     Failure::new(ErrorCode::HadoopConfiguration, error.to_string())

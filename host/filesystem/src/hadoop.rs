@@ -6,6 +6,7 @@ pub mod user;
 mod xml;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
@@ -40,6 +41,13 @@ pub enum Error {
 
 /// The variables of a process that matter here.
 pub type Environment = BTreeMap<String, String>;
+
+/// Those of this process that are text.
+pub fn environment() -> Environment {
+    let text =
+        |(key, value): (OsString, OsString)| Some((key.into_string().ok()?, value.into_string().ok()?));
+    std::env::vars_os().filter_map(text).collect()
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Entry {

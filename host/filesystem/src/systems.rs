@@ -73,7 +73,7 @@ impl FileSystems {
 
     /// Of this process.
     pub fn of_process() -> Self {
-        Self::new(std::env::vars().collect())
+        Self::new(hadoop::environment())
     }
 
     /// With a configuration of Hadoop that was read.

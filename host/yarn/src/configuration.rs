@@ -3,7 +3,7 @@
 
 use crate::rpc::Server;
 
-pub use heddle_filesystem::hadoop::{Configuration, Environment, Error};
+pub use heddle_filesystem::hadoop::{Configuration, Environment, Error, environment};
 
 const AUTHENTICATION: &str = "hadoop.security.authentication";
 

@@ -11,7 +11,7 @@ use heddle_model::config::{ConfigOption, Configuration, Origin, options as o};
 use heddle_model::failure::{ErrorCode, Failure};
 use heddle_model::memory::TaskExecutorProcessSpec;
 use heddle_yarn::applications::Applications;
-use heddle_yarn::configuration::{self, Configuration as Hadoop, Environment, Service};
+use heddle_yarn::configuration::{self, Configuration as Hadoop, Service};
 use heddle_yarn::deploy::{Deployed, Deployment, Notices};
 use heddle_yarn::id::ApplicationId;
 use heddle_yarn::rpc::{Login, Options};
@@ -56,7 +56,7 @@ impl YarnClient {
     /// # Errors
     /// H3501: Hadoop's configuration.
     pub fn new(configuration: &Configuration) -> Result<Self, Failure> {
-        let environment: Environment = std::env::vars().collect();
+        let environment = configuration::environment();
         let loaded = configuration::load(&environment).map_err(|error| hadoop(&error))?;
         let servers = configuration::resource_managers(&loaded, Service::Applications)
             .map_err(|error| hadoop(&error))?;

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use tracing::{info, warn};
 
-pub use heddle_yarn::configuration::Environment;
+pub use heddle_yarn::configuration::{Environment, environment};
 
 /// Of a failure's details, what YARN is told.
 const DETAILS_MAX: usize = 4000;

@@ -3,6 +3,7 @@
 
 use heddle_model::config::{Configuration, options as o};
 use heddle_model::failure::{ErrorCode, Failure};
+use heddle_yarn::configuration::environment;
 use heddle_yarn::id::ApplicationId;
 use heddle_yarn::user;
 use std::fs;
@@ -26,7 +27,7 @@ impl Remembered {
     pub fn of(configuration: &Configuration) -> Self {
         let folder = configuration.get(&o::YARN_PROPERTIES_FILE);
         let folder = folder.map_or_else(std::env::temp_dir, PathBuf::from);
-        let user = user::name(&std::env::vars().collect()).replace('/', "_");
+        let user = user::name(&environment()).replace('/', "_");
         Self { file: folder.join(format!(".heddle-properties-{user}")) }
     }
 
