@@ -15,6 +15,7 @@ mod manager;
 mod memory;
 mod network;
 mod partition;
+mod wake;
 pub mod wire;
 
 pub use back_pressure::BackPressure;

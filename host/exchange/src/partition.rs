@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::gate::ReadyList;
 use crate::manager::Manager;
 use crate::memory::{NetworkMemory, Reservation, in_words};
+use crate::wake::{queued, wake_producer};
 use bytes::Bytes;
 use heddle_model::failure::{ErrorCode, Failure};
 use heddle_model::id::ResultPartitionId;
@@ -117,8 +118,8 @@ impl Partition {
             return Err(TrySendError::Closed(Error::Finished { partition: self.id }));
         }
         let length = batch.len() as u64;
-        let queued = channel.queue.len();
-        if queued > 0 && (queued >= self.capacity || channel.queued_bytes + length > self.share) {
+        let batches = channel.queue.len();
+        if batches > 0 && (batches >= self.capacity || channel.queued_bytes + length > self.share) {
             if let Some(waker) = waker
                 && !channel.senders.iter().any(|known| known.will_wake(waker))
             {
@@ -132,7 +133,9 @@ impl Partition {
         }
         channel.queued_bytes += length;
         channel.queue.push_back(Buffer::Batch(batch));
+        let batches = channel.queue.len();
         self.announce(channel);
+        queued(batches, self.capacity);
         Ok(())
     }
 
@@ -263,7 +266,7 @@ impl Partition {
                 if !channel.senders.is_empty() && channel.queue.len() <= self.capacity / 2 {
                     let senders = std::mem::take(&mut channel.senders);
                     drop(channel);
-                    senders.into_iter().for_each(Waker::wake);
+                    senders.into_iter().for_each(wake_producer);
                 } else {
                     drop(channel);
                 }

@@ -8,7 +8,10 @@ use heddle_exchange::{
 use heddle_model::failure::{ErrorCode, Failure};
 use heddle_model::id::{DatasetId, ExecutionAttemptId, JobId, ResourceId, ResultPartitionId, VertexId};
 use heddle_model::task::{InputChannelDescriptor, InputGateDescriptor};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 const MEMORY: u64 = 1 << 20;
@@ -337,4 +340,68 @@ async fn a_later_attempt_supersedes_what_nobody_read() {
     let _second = manager.register(again, 1, 2, BATCH).unwrap();
     assert_eq!(manager.partitions(), 1);
     assert_eq!(manager.available_memory(), MEMORY - 2 * u64::from(BATCH));
+}
+
+/// Keeps its worker until something has happened on another one.
+fn keep_worker_until(happened: &AtomicBool) {
+    let end = Instant::now() + SOON;
+    while !happened.load(Ordering::Acquire) {
+        assert!(Instant::now() < end, "the other end does not run");
+        std::hint::spin_loop();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_consumer_runs_while_its_producer_keeps_a_worker() {
+    let manager = PartitionManager::new(MEMORY);
+    let producer = manager.register(id(0), 1, 4, BATCH).unwrap();
+    let mut gate = connect(&manager, &[id(0)]).await;
+    let arrived = Arc::new(AtomicBool::new(false));
+    let (waits, consumer_waits) = oneshot::channel();
+    let consumer = tokio::spawn({
+        let arrived = Arc::clone(&arrived);
+        async move {
+            assert!(is_pending(gate.next()).await);
+            waits.send(()).unwrap();
+            assert_eq!(gate.next().await, Ok(arrives(0, "a")));
+            arrived.store(true, Ordering::Release);
+        }
+    });
+    let producer = tokio::spawn(async move {
+        consumer_waits.await.unwrap();
+        producer.try_send(0, batch("a")).unwrap();
+        producer.try_send(0, batch("b")).unwrap();
+        keep_worker_until(&arrived);
+        producer
+    });
+    let _producer = producer.await.unwrap();
+    consumer.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_producer_runs_while_its_consumer_keeps_a_worker() {
+    let (_manager, producer, mut gate) = pair().await;
+    let sent = Arc::new(AtomicBool::new(false));
+    let (waits, producer_waits) = oneshot::channel();
+    let producer = tokio::spawn({
+        let sent = Arc::clone(&sent);
+        async move {
+            producer.send(0, batch("a")).await.unwrap();
+            producer.send(0, batch("b")).await.unwrap();
+            let mut third = producer.send(0, batch("c"));
+            assert!(is_pending(&mut third).await);
+            waits.send(()).unwrap();
+            third.await.unwrap();
+            sent.store(true, Ordering::Release);
+            producer
+        }
+    });
+    let consumer = tokio::spawn(async move {
+        producer_waits.await.unwrap();
+        assert_eq!(gate.next().await, Ok(arrives(0, "a")));
+        keep_worker_until(&sent);
+        gate
+    });
+    let _gate = consumer.await.unwrap();
+    producer.await.unwrap();
 }
