@@ -91,12 +91,19 @@ impl<T: Element, R: Route<T>> Encoder<T, R> {
         }
     }
 
+    /// Whether a block is spread builder by builder. Values that own something
+    /// are not: they cost 4 ns more that way.
+    #[inline(always)]
+    fn is_few(&self) -> bool {
+        !std::mem::needs_drop::<T::View<'static>>() && self.builders.len() <= Spread::CHANNELS_MAX
+    }
+
     /// Spreads a block over several builders.
     #[inline(never)]
     fn spread_block(&mut self, block: &mut Block<T::View<'_>>) {
-        if self.builders.len() <= Spread::CHANNELS_MAX {
+        if self.is_few() {
             self.spread_few(block.as_slice());
-            block.drain(|_, value| drop(value));
+            block.clear();
         } else if R::AHEAD {
             let mut hashes = [0; BLOCK];
             self.route.hash_all(block.as_slice(), &mut hashes);
@@ -136,7 +143,7 @@ impl<T: Element, R: Route<T>> Encoder<T, R> {
 
     /// Spreads a batch over several builders.
     fn spread_batch(&mut self, batch: &Batch<'_, T>) {
-        if self.builders.len() <= Spread::CHANNELS_MAX {
+        if self.is_few() {
             return blocks(batch, |block| self.spread_block(block));
         }
         let mut cursor = batch.cursor();
