@@ -35,17 +35,13 @@ fn target_size(batch_size: usize, channels: u32) -> usize {
 /// Reads a batch block by block.
 #[inline(always)]
 fn blocks<'b, T: Element>(batch: &Batch<'b, T>, mut with: impl FnMut(&mut Block<T::View<'b>>)) {
-    let mut cursor = batch.cursor();
-    let mut base = 0;
-    while base < batch.rows() {
-        let count = (batch.rows() - base).min(BLOCK as u32);
+    batch.in_blocks(|base, count, cursor| {
         let mut block = Block::new();
         // SAFETY: rows are read in order and below the batch's count.
-        block.fill(base, count, |index| unsafe { T::read(&mut cursor, (base + index) as usize) });
+        block.fill(base, count, |index| unsafe { T::read(cursor, (base + index) as usize) });
         block.enter();
         with(&mut block);
-        base += count;
-    }
+    });
 }
 
 /// Encodes elements of `T` into batches, one in the making for each channel.

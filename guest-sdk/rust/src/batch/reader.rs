@@ -2,6 +2,7 @@
 
 use super::column::FixedCursor;
 use super::{ENTRY, HASHES, HEADER, MAGIC, TIMESTAMPS};
+use crate::block::BLOCK;
 use crate::element::Element;
 use std::marker::PhantomData;
 
@@ -60,6 +61,19 @@ impl<'b, T: Element> Batch<'b, T> {
     #[inline(always)]
     pub fn rows(&self) -> u32 {
         self.rows
+    }
+
+    /// Gives a cursor to each block of records in order: where it starts, and
+    /// how many there are.
+    #[inline(always)]
+    pub fn in_blocks(&self, mut each: impl FnMut(u32, u32, &mut T::Cursor<'b>)) {
+        let mut cursor = self.cursor();
+        let mut base = 0;
+        while base < self.rows {
+            let count = (self.rows - base).min(BLOCK as u32);
+            each(base, count, &mut cursor);
+            base += count;
+        }
     }
 
     fn sections(&self, leading: usize) -> Sections<'b> {

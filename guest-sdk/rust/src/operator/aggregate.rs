@@ -158,23 +158,19 @@ where
             self.prefetch(batch);
         }
         let column = batch.hashes();
-        let mut cursor = batch.cursor();
         let mut hashes = [0; BLOCK];
-        let mut base = 0;
-        while base < batch.rows() {
-            let count = (batch.rows() - base).min(BLOCK as u32);
+        batch.in_blocks(|base, count, cursor| {
             if let (true, Some(mut records)) = (Self::KEEPS, self.records.take()) {
-                read_again::<T>(&mut records, base, count, &mut cursor);
+                read_again::<T>(&mut records, base, count, cursor);
                 self.fold_with(column, &mut records, &mut hashes);
                 self.records = Some(records);
             } else {
                 let mut views = Block::new();
                 // SAFETY: rows are read in order and below the batch's count.
-                views.fill(base, count, |index| unsafe { T::read(&mut cursor, (base + index) as usize) });
+                views.fill(base, count, |index| unsafe { T::read(cursor, (base + index) as usize) });
                 self.fold_with(column, &mut views, &mut hashes);
             }
-            base += count;
-        }
+        });
         self.cache.end_batch();
     }
 

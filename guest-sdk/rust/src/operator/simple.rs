@@ -3,26 +3,13 @@
 //! gives out borrowed views and cannot.
 
 use crate::batch::reader::Batch;
-use crate::block::{BLOCK, Block};
+use crate::block::Block;
 use crate::collector::{Collector, Stage};
 use crate::element::{Element, Owned};
 use crate::error::{IntoResult, Result};
 use crate::failure;
 use crate::position;
 use crate::push::{Next, Push, Signal};
-
-/// Reads a batch block by block.
-#[inline(always)]
-fn blocks<'b, T: Element>(batch: &Batch<'b, T>, mut each: impl FnMut(u32, u32, &mut T::Cursor<'b>)) {
-    let mut cursor = batch.cursor();
-    let rows = batch.rows();
-    let mut base = 0;
-    while base < rows {
-        let count = (rows - base).min(BLOCK as u32);
-        each(base, count, &mut cursor);
-        base += count;
-    }
-}
 
 pub(crate) struct Map<F, U: Element> {
     id: u32,
@@ -60,7 +47,7 @@ where
     }
 
     fn push_batch(&mut self, batch: &Batch<'_, T>) {
-        blocks(batch, |base, count, cursor| {
+        batch.in_blocks(|base, count, cursor| {
             position::operator(self.id);
             position::leave_block();
             self.block.fill(base, count, |index| {
@@ -116,7 +103,7 @@ where
 
     fn push_batch(&mut self, batch: &Batch<'_, T>) {
         let mut block = Block::new();
-        blocks(batch, |base, count, cursor| {
+        batch.in_blocks(|base, count, cursor| {
             position::operator(self.id);
             position::leave_block();
             block.fill_if(base, count, |index| {
