@@ -225,22 +225,23 @@ impl BlobServer {
     }
 
     /// The job needs the blob from now on. Repeating it changes nothing. What
-    /// another job left is verified before it is used.
+    /// was not uploaded for it is verified before it is used: if that is damaged
+    /// it is unknown, and an upload mends it for all.
     pub async fn retain(&self, job: JobId, key: BlobKey) -> Result<(), Error> {
-        if self.take_over(key) {
+        let mut is_there = self.folder.contains(key);
+        let is_held = is_there && self.hold_for(job, key);
+        if is_held {
             let folder = Arc::clone(&self.folder);
             if let Err(error) = blocking(move || folder.verify(key)).await {
-                warn!(%key, %error, "what a former job left is of no use");
-                self.remove_unneeded(move |this, usage| {
-                    if *this == key {
-                        usage.uploads.pop();
-                    }
-                })
-                .await?;
+                warn!(%key, %error, "a blob that is there is of no use");
+                is_there = false;
             }
         }
-        if !self.folder.contains(key) {
-            self.restore_for(job, key).await;
+        if !is_there && !self.restore_for(job, key).await {
+            if is_held {
+                self.let_go(key).await?;
+            }
+            return Err(Error::Unknown { key });
         }
         let server = self.clone();
         blocking(move || {
@@ -252,20 +253,33 @@ impl BlobServer {
             if entry.jobs.insert(job) && !entry.uploads.is_empty() {
                 entry.uploads.remove(0);
             }
+            entry.left = None;
             Ok(())
         })
         .await
     }
 
-    /// Whether a former job left the blob; if so it is held as an upload is.
-    fn take_over(&self, key: BlobKey) -> bool {
+    /// Has a blob stay as an upload does until it is verified; false if it was
+    /// just uploaded, or is the job's already.
+    fn hold_for(&self, job: JobId, key: BlobKey) -> bool {
         let mut usage = self.usage();
-        let Some(entry) = usage.get_mut(&key) else { return false };
-        let was_left = entry.left.take().is_some();
-        if was_left {
-            entry.uploads.push(Instant::now());
+        let entry = usage.entry(key).or_default();
+        if entry.jobs.contains(&job) || !entry.uploads.is_empty() {
+            return false;
         }
-        was_left
+        entry.uploads.push(Instant::now());
+        true
+    }
+
+    /// The end of a hold; the blob goes if nobody else needs it.
+    async fn let_go(&self, key: BlobKey) -> Result<(), Error> {
+        self.remove_unneeded(move |this, usage| {
+            if *this == key {
+                usage.uploads.pop();
+                usage.left = None;
+            }
+        })
+        .await
     }
 
     /// The job needs none of its blobs any more; what nobody needs is removed,

@@ -271,3 +271,23 @@ async fn what_a_job_left_damaged_is_not_used() {
     server.retain(OTHER, key).await.unwrap();
     assert_eq!(server.get(key).await.unwrap(), "component");
 }
+
+#[tokio::test]
+async fn what_another_job_runs_with_is_verified_before_a_second_one_has_it() {
+    let root = tempfile::tempdir().unwrap();
+    let server = server(root.path());
+    let key = server.put(Bytes::from_static(b"component")).await.unwrap();
+    server.retain(JOB, key).await.unwrap();
+    std::fs::write(root.path().join(key.to_string()), b"componenT").unwrap();
+    let refused = server.retain(OTHER, key).await;
+    assert!(matches!(refused, Err(Error::Unknown { .. })), "{refused:?}");
+
+    // The second one's upload mends it for both, and each holds it.
+    server.put(Bytes::from_static(b"component")).await.unwrap();
+    server.retain(OTHER, key).await.unwrap();
+    assert_eq!(server.get(key).await.unwrap(), "component");
+    server.release(OTHER).await.unwrap();
+    assert!(server.contains(key));
+    server.release(JOB).await.unwrap();
+    assert_eq!(files(root.path()), [""; 0]);
+}
