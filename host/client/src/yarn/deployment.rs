@@ -341,7 +341,9 @@ impl YarnCluster {
     /// H3502.
     pub async fn kill(&self, why: &str) -> Result<(), Failure> {
         let killed = self.deployed.kill(&self.client.applications, why).await;
-        self.forget_stored().await;
+        if killed.is_ok() {
+            self.forget_stored().await;
+        }
         killed.map_err(|error| deployment(&error))
     }
 
