@@ -12,6 +12,7 @@ use heddle_yarn::rpc::{Error, Options};
 use heddle_yarn::token::{self, Credentials, Token};
 use heddle_yarn::types::{ApplicationState, FinalStatus, NodeId, Resource};
 use std::collections::BTreeMap;
+use std::time::Instant;
 use tempfile::TempDir;
 
 /// A value that a shell would change.
@@ -53,6 +54,19 @@ impl Master {
         allocated
     }
 
+    /// Heartbeats until `take` has found all that it looks for.
+    async fn heartbeat_until(&mut self, what: &str, mut take: impl FnMut(Allocated) -> bool) {
+        let began = Instant::now();
+        loop {
+            let allocated = self.heartbeat(Vec::new(), &[]).await;
+            if take(allocated) {
+                return;
+            }
+            assert!(began.elapsed() < crate::SOON, "{what} did not happen within {:?}", crate::SOON);
+            tokio::time::sleep(crate::POLL).await;
+        }
+    }
+
     pub fn end(&self) {
         std::fs::write(self.folder.path().join("end"), "").unwrap();
     }
@@ -77,10 +91,11 @@ async fn a_master_gets_containers_starts_and_stops_them_and_finishes() {
     let resource = Resource { memory_mib: 128, vcores: 1 };
     let ask = |count| vec![Ask { priority: 1, resource, count, node_label: None }];
     let mut containers = master.heartbeat(ask(3), &[]).await.allocated;
-    while containers.len() < 3 {
-        tokio::time::sleep(crate::POLL).await;
-        containers.extend(master.heartbeat(Vec::new(), &[]).await.allocated);
-    }
+    let taken = |allocated: Allocated| {
+        containers.extend(allocated.allocated);
+        containers.len() >= 3
+    };
+    master.heartbeat_until("the hand-out of three containers", taken).await;
     assert_eq!(containers.len(), 3);
     assert!(containers.iter().all(|container| container.priority == 1 && container.resource == resource));
 
@@ -105,10 +120,11 @@ async fn a_master_gets_containers_starts_and_stops_them_and_finishes() {
     nodes[1].stop(containers[1].id).await.unwrap();
 
     let mut completed = master.heartbeat(ask(0), &[containers[2].id]).await.completed;
-    while completed.len() < 3 {
-        tokio::time::sleep(crate::POLL).await;
-        completed.extend(master.heartbeat(Vec::new(), &[]).await.completed);
-    }
+    let ended = |allocated: Allocated| {
+        completed.extend(allocated.completed);
+        completed.len() >= 3
+    };
+    master.heartbeat_until("the end of three containers", ended).await;
     let exits: BTreeMap<ContainerId, i32> =
         completed.iter().map(|status| (status.id, status.exit_status)).collect();
     assert_eq!(exits[&containers[0].id], 7, "{completed:?}");
@@ -143,13 +159,12 @@ async fn a_token_is_renewed_while_its_master_lives() {
     let applications = applications(&configuration);
     let mut master = Master::start(&configuration, &applications).await;
     master.masters.register("127.0.0.1", 4242, "").await.unwrap();
-    let began = std::time::Instant::now();
     let mut renewed = None;
-    while renewed.is_none() {
-        assert!(began.elapsed() < crate::SOON, "no other token within {:?}", crate::SOON);
-        tokio::time::sleep(crate::POLL * 10).await;
-        renewed = master.heartbeat(Vec::new(), &[]).await.token;
-    }
+    let is_there = |allocated: Allocated| {
+        renewed = allocated.token;
+        renewed.is_some()
+    };
+    master.heartbeat_until("another token", is_there).await;
     // The same connection goes on with it; so does one that is opened anew.
     master.heartbeat(Vec::new(), &[]).await;
     let servers = configuration::resource_managers(&configuration, Service::Masters).unwrap();
@@ -186,16 +201,18 @@ async fn a_container_that_is_started_too_late_is_refused_for_its_token() {
     let resource = Resource { memory_mib: 128, vcores: 1 };
     let ask = |count| vec![Ask { priority: 1, resource, count, node_label: None }];
     let mut given = master.heartbeat(ask(1), &[]).await.allocated;
-    while given.is_empty() {
-        tokio::time::sleep(crate::POLL).await;
-        given = master.heartbeat(Vec::new(), &[]).await.allocated;
-    }
+    let taken = |allocated: Allocated| {
+        given.extend(allocated.allocated);
+        !given.is_empty()
+    };
+    master.heartbeat_until("the hand-out of a container", taken).await;
     let container = given.remove(0);
     let mut completed = master.heartbeat(ask(0), &[]).await.completed;
-    while completed.is_empty() {
-        tokio::time::sleep(crate::POLL).await;
-        completed = master.heartbeat(Vec::new(), &[]).await.completed;
-    }
+    let ended = |allocated: Allocated| {
+        completed.extend(allocated.completed);
+        !completed.is_empty()
+    };
+    master.heartbeat_until("the end of a container that never started", ended).await;
     assert_eq!((completed[0].id, completed[0].exit_status), (container.id, -100), "{completed:?}");
     let node = Node::new(&container.node, master.node_tokens[&container.node].clone(), Options::default());
     let error = node.start(&container, Launch::default()).await.unwrap_err();
