@@ -126,6 +126,15 @@ pub trait Element: 'static {
     #[doc(hidden)]
     fn read_row<'a>(row: &mut &'a [u8], sole: bool) -> Self::View<'a>;
 
+    /// Whether reads of sixteen bytes cover what the value's columns hold, so
+    /// that it can be hashed and written without a call. A hint: what is
+    /// hashed and written is the same either way.
+    #[doc(hidden)]
+    #[inline(always)]
+    fn is_short(_value: &Self::View<'_>) -> bool {
+        true
+    }
+
     /// The value as a key. `scratch` may be used for its bytes.
     #[doc(hidden)]
     #[inline]

@@ -123,51 +123,21 @@ impl<T: Element> BatchBuilder<T> {
     /// no room; gives how many it took.
     #[inline(always)]
     pub fn push_all(&mut self, hashes: Option<&[u32]>, values: &[T::View<'_>]) -> usize {
-        // SAFETY: the indices are those of the values.
-        unsafe { self.push_each(hashes, values, values.len(), |index| index) }
-    }
-
-    /// The same of those records whose indices are given.
-    ///
-    /// # Safety
-    /// The indices are below the number of values.
-    #[inline(always)]
-    pub unsafe fn push_some(
-        &mut self,
-        hashes: Option<&[u32]>,
-        values: &[T::View<'_>],
-        indices: &[u8],
-    ) -> usize {
-        // SAFETY: the caller's promise; there are so many indices.
-        unsafe { self.push_each(hashes, values, indices.len(), |at| usize::from(*indices.get_unchecked(at))) }
-    }
-
-    /// # Safety
-    /// What `index` gives for numbers below `count` is below the number of
-    /// values.
-    #[inline(always)]
-    unsafe fn push_each(
-        &mut self,
-        hashes: Option<&[u32]>,
-        values: &[T::View<'_>],
-        count: usize,
-        index: impl Fn(usize) -> usize,
-    ) -> usize {
         debug_assert_eq!(hashes.is_some(), self.hashed);
         assert!(hashes.is_none_or(|hashes| hashes.len() >= values.len()));
-        let room = count.min(self.limit - self.rows);
+        let room = values.len().min(self.limit - self.rows);
         let Some(writer) = self.writer.as_mut().filter(|_| room > 0) else { return 0 };
         // A copy, which need not lie in memory.
         let mut writing = *writer;
         let mut taken = 0;
         let mut write = |taken: usize| {
-            let (row, index) = (self.rows + taken, index(taken));
+            let row = self.rows + taken;
             // SAFETY: `row` is below the capacity, so the buffer is laid out
             // for it; there are as many hashes as values.
             unsafe {
-                let written = T::write(&mut writing, row, values.get_unchecked(index));
+                let written = T::write(&mut writing, row, values.get_unchecked(taken));
                 if let (true, Some(hashes)) = (written, hashes) {
-                    let hash = hashes.get_unchecked(index).to_le();
+                    let hash = hashes.get_unchecked(taken).to_le();
                     self.hashes.add(row * 4).cast::<u32>().write_unaligned(hash);
                 }
                 written

@@ -34,7 +34,7 @@ const fn masks() -> [[u64; 2]; 17] {
 /// cover it: none of them is in another page than its first byte. An empty
 /// value has no first byte; its address may be anything.
 #[inline(always)]
-fn covered_by_one_read(at: *const u8, len: usize) -> bool {
+pub(crate) fn covered_by_one_read(at: *const u8, len: usize) -> bool {
     len.wrapping_sub(1) < 16 && (at as usize) & (PAGE - 1) <= PAGE - 16
 }
 

@@ -5,6 +5,7 @@
 //! than a turn.
 
 use super::BLOCK;
+use std::ops::ControlFlow;
 
 /// Calls `f` for each index below `count` with its places in three arrays,
 /// `TURN` a turn: four, or eight where the body is short.
@@ -41,6 +42,37 @@ pub(crate) unsafe fn each_of_three<const TURN: usize, A, B, C>(
             (a, b, c) = (a.add(1), b.add(1), c.add(1));
         }
     }
+}
+
+/// Calls `f` for each index from `start` to below `count`, four a turn, until
+/// it breaks off; gives the index where it did, or `count`, and why. What `f`
+/// does not do itself, because it takes a call, does not cost the loop its
+/// registers.
+#[inline(always)]
+pub(crate) fn until<E>(
+    start: usize,
+    count: usize,
+    mut f: impl FnMut(usize) -> ControlFlow<E>,
+) -> (usize, Option<E>) {
+    let mut index = start;
+    macro_rules! step {
+        () => {
+            if let ControlFlow::Break(why) = f(index) {
+                return (index, Some(why));
+            }
+            index += 1;
+        };
+    }
+    while index + 4 <= count {
+        step!();
+        step!();
+        step!();
+        step!();
+    }
+    while index < count {
+        step!();
+    }
+    (count, None)
 }
 
 /// Stands for an array that is not needed: its places have no size.

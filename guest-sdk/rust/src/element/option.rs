@@ -68,6 +68,11 @@ impl<T: Element> Element for Option<T> {
         unsafe { T::skip(&mut cursor.1, row) }
     }
 
+    #[inline(always)]
+    fn is_short(value: &Self::View<'_>) -> bool {
+        value.as_ref().is_none_or(T::is_short)
+    }
+
     fn write_row(value: &Self::View<'_>, out: &mut Vec<u8>, _: bool) {
         out.push(u8::from(value.is_some()));
         if let Some(value) = value {

@@ -3,7 +3,7 @@
 
 use super::{Description, Element, Key};
 use crate::batch::column::{VarCursor, VarWriter};
-use crate::batch::hash::{KeyRef, copy_exact};
+use crate::batch::hash::{KeyRef, copy_exact, covered_by_one_read};
 use crate::batch::layout::Regions;
 use crate::batch::reader::Sections;
 use crate::runtime::bindings::types::Column;
@@ -108,6 +108,11 @@ macro_rules! variable {
             fn read_row<'a>(row: &mut &'a [u8], sole: bool) -> $view {
                 let $bytes = take_bytes(row, sole);
                 $from
+            }
+
+            #[inline(always)]
+            fn is_short($value: &Self::View<'_>) -> bool {
+                covered_by_one_read($to.as_ptr(), $to.len())
             }
 
             #[inline(always)]

@@ -67,6 +67,11 @@ macro_rules! tuple {
                 unsafe { $($name::write_absent(&mut writer.$index, row))&&+ }
             }
 
+            #[inline(always)]
+            fn is_short(value: &Self::View<'_>) -> bool {
+                $($name::is_short(&value.$index))&&+
+            }
+
             fn write_row(value: &Self::View<'_>, out: &mut Vec<u8>, sole: bool) {
                 let sole = sole && [$($index),+].len() == 1;
                 $($name::write_row(&value.$index, out, sole);)+

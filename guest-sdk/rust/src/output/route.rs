@@ -7,7 +7,6 @@ use crate::block::{BLOCK, Block};
 use crate::element::Element;
 use crate::position;
 use std::marker::PhantomData;
-use std::mem::MaybeUninit;
 
 /// Picks the channel of each element. Compiled into the encoder.
 pub(super) trait Route<T: Element>: 'static {
@@ -20,20 +19,15 @@ pub(super) trait Route<T: Element>: 'static {
     /// The hash (if any) and the channel, below the number of channels.
     fn route(&mut self, value: &T::View<'_>) -> (u32, u32);
 
+    /// The same of an element that is short; of any other, nothing is done.
+    #[inline(always)]
+    fn route_short(&mut self, value: &T::View<'_>) -> Option<(u32, u32)> {
+        T::is_short(value).then(|| self.route(value))
+    }
+
     /// The channel of a hash.
     fn channel_of(&self, _hash: u32) -> u32 {
         0
-    }
-
-    /// The hashes of a block, and the channels of its values, which are few.
-    #[inline(always)]
-    fn route_all(&mut self, values: &[T::View<'_>], hashes: &mut [u32; BLOCK], to: &mut Spread) {
-        let places = hashes.iter_mut().zip(&mut to.channels);
-        for (index, (value, (hash, channel))) in values.iter().zip(places).enumerate() {
-            position::row(index as u32);
-            let routed = self.route(value);
-            (*hash, *channel) = (routed.0, routed.1 as u8);
-        }
     }
 
     /// The hashes of a block.
@@ -42,39 +36,6 @@ pub(super) trait Route<T: Element>: 'static {
         for (index, (value, hash)) in values.iter().zip(hashes).enumerate() {
             position::row(index as u32);
             *hash = self.route(value).0;
-        }
-    }
-}
-
-/// The channels of a block's values, if they are few.
-pub(super) struct Spread {
-    channels: [u8; BLOCK],
-    indices: [MaybeUninit<u8>; BLOCK],
-}
-
-impl Spread {
-    /// With more channels, a block has too few values for each.
-    pub const CHANNELS_MAX: usize = 4;
-
-    #[inline(always)]
-    pub fn new() -> Self {
-        Self { channels: [0; BLOCK], indices: [const { MaybeUninit::uninit() }; BLOCK] }
-    }
-
-    /// The indices, below `count`, of the values that go to a channel.
-    #[inline(always)]
-    pub fn to(&mut self, channel: usize, count: usize) -> &[u8] {
-        assert!(count <= BLOCK);
-        let mut length = 0;
-        let arrays = (self.channels.as_mut_ptr(), NONE, NONE);
-        // SAFETY: all indices are below the length of both arrays, and what is
-        // written of the list is at most as long as what was looked at.
-        unsafe {
-            each_of_three::<8, _, _, _>(count, arrays, |index, of, _, _| {
-                self.indices.get_unchecked_mut(length).write(index as u8);
-                length += usize::from(usize::from(*of) == channel);
-            });
-            std::slice::from_raw_parts(self.indices.as_ptr().cast(), length)
         }
     }
 }
@@ -175,22 +136,20 @@ where
     }
 
     #[inline(always)]
+    fn route_short(&mut self, value: &T::View<'_>) -> Option<(u32, u32)> {
+        let key = (self.select)(value);
+        if !T::is_short(value) || !K::is_short(&key) {
+            return None;
+        }
+        let hash = K::key(&key, &mut self.scratch).hash();
+        Some((hash, Route::<T>::channel_of(self, hash)))
+    }
+
+    #[inline(always)]
     fn channel_of(&self, hash: u32) -> u32 {
         let group = key_group_of(hash, self.max_parallelism) as usize;
         // SAFETY: a key group is below the maximum parallelism.
         unsafe { *self.table.get_unchecked(group) }
-    }
-
-    #[inline(always)]
-    fn route_all(&mut self, values: &[T::View<'_>], hashes: &mut [u32; BLOCK], to: &mut Spread) {
-        Route::<T>::hash_all(self, values, hashes);
-        let arrays = (hashes.as_mut_ptr(), to.channels.as_mut_ptr(), NONE);
-        // SAFETY: `hash_all` takes at most a block.
-        unsafe {
-            each_of_three::<8, _, _, _>(values.len(), arrays, |_, hash, channel, _| {
-                *channel = Route::<T>::channel_of(self, *hash) as u8;
-            });
-        }
     }
 
     /// Keys that own something are made first and hashed then: reading at once
