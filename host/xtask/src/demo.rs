@@ -4,15 +4,27 @@
 use crate::dist::{self, Dist};
 use crate::workspace::{host_triple, metadata, root, target};
 use anyhow::{Context, bail};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// How many words are shown.
 const SHOWN: usize = 20;
 
-pub fn run() -> anyhow::Result<()> {
+/// `demo [--check]`.
+pub fn run(arguments: &[String]) -> anyhow::Result<()> {
+    let checks = match arguments {
+        [] => false,
+        [flag] if flag == "--check" => true,
+        _ => bail!("`cargo xtask demo` takes `--check` at most, got `{}`", arguments.join(" ")),
+    };
     let dist = dist::run()?;
+    show(&dist, checks)
+}
+
+/// Runs the job and shows what it found, after comparing it if it is to.
+pub fn show(dist: &Dist, checks: bool) -> anyhow::Result<()> {
     let corpus = collect_text()?;
     let output = target().join("demo/words");
     if output.exists() {
@@ -41,6 +53,9 @@ pub fn run() -> anyhow::Result<()> {
         bail!("heddle run failed ({status})");
     }
     let counts = read_counts(&output)?;
+    if checks {
+        compare(&counts, &corpus.folder)?;
+    }
     let words: u64 = counts.iter().map(|(count, _)| count).sum();
     println!("\nthe {SHOWN} most frequent of {} different words:\n", grouped(counts.len() as u64));
     for (count, word) in counts.iter().take(SHOWN) {
@@ -53,7 +68,7 @@ pub fn run() -> anyhow::Result<()> {
         grouped(words),
         grouped((words as f64 / runtime) as u64)
     );
-    let first = first_record(&dist)?;
+    let first = first_record(dist)?;
     println!("as a stream, the first record is at the sink {first:.0} ms after its submission");
     let shown = |path: PathBuf| {
         let here = std::env::current_dir().unwrap_or_default();
@@ -143,16 +158,60 @@ fn add(from: &Path, to: &Path, files: &mut usize, bytes: &mut u64) -> anyhow::Re
         let entry = entry?;
         let kind = entry.file_type()?;
         let path = entry.path();
+        // Names that start with these are hidden to a job that reads a folder.
+        let mut name = entry.file_name();
+        if name.as_encoded_bytes().first().is_some_and(|first| b"._".contains(first)) {
+            name = [OsStr::new("visible"), &name].into_iter().collect();
+        }
         if kind.is_dir() {
-            add(&path, &to.join(entry.file_name()), files, bytes)?;
+            add(&path, &to.join(name), files, bytes)?;
         } else if kind.is_file() && path.extension().is_some_and(|extension| extension == "rs") {
             std::fs::create_dir_all(to)?;
-            let target = to.join(entry.file_name());
+            let target = to.join(name);
             if std::fs::hard_link(&path, &target).is_err() {
                 std::fs::copy(&path, &target)?;
             }
             *files += 1;
             *bytes += entry.metadata()?.len();
+        }
+    }
+    Ok(())
+}
+
+/// Fails if the counts are not those of a plain loop over the same files.
+fn compare(counts: &[(u64, String)], folder: &Path) -> anyhow::Result<()> {
+    let mut expected = HashMap::new();
+    recount(folder, &mut expected)?;
+    let words = expected.len();
+    for (count, word) in counts {
+        let recounted = expected.remove(word.as_bytes()).unwrap_or_default();
+        if recounted != *count {
+            bail!("the job counted `{word}` {count} times, a plain loop {recounted} times");
+        }
+    }
+    if let Some((word, count)) = expected.iter().next() {
+        let word = String::from_utf8_lossy(word);
+        bail!("{} words are missing, such as `{word}`, which comes {count} times", expected.len());
+    }
+    println!("\na plain loop over the same files counts the same {} words", grouped(words as u64));
+    Ok(())
+}
+
+/// Counts the words of all files of a folder: runs of ASCII letters and digits,
+/// lower-cased.
+fn recount(folder: &Path, counts: &mut HashMap<Vec<u8>, u64>) -> anyhow::Result<()> {
+    for entry in std::fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        let path = entry?.path();
+        if path.is_dir() {
+            recount(&path, counts)?;
+            continue;
+        }
+        let text = std::fs::read(&path).with_context(|| path.display().to_string())?.to_ascii_lowercase();
+        for word in text.split(|byte| !byte.is_ascii_alphanumeric()).filter(|word| !word.is_empty()) {
+            match counts.get_mut(word) {
+                Some(count) => *count += 1,
+                None => drop(counts.insert(word.to_vec(), 1)),
+            }
         }
     }
     Ok(())
@@ -192,6 +251,27 @@ fn grouped(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn counts_that_differ_from_those_of_a_plain_loop_are_told() {
+        let folder = std::env::temp_dir().join(format!("heddle-demo-{}", std::process::id()));
+        std::fs::create_dir_all(folder.join("within")).unwrap();
+        std::fs::write(folder.join("a.rs"), "One two, TWO").unwrap();
+        std::fs::write(folder.join("within/b.rs"), "two_3").unwrap();
+        let of = |counts: &[(u64, &str)]| {
+            let counts: Vec<_> = counts.iter().map(|(count, word)| (*count, (*word).to_owned())).collect();
+            compare(&counts, &folder).map_err(|error| error.to_string())
+        };
+        let right = of(&[(3, "two"), (1, "3"), (1, "one")]);
+        let wrong = of(&[(2, "two"), (1, "3"), (1, "one")]).unwrap_err();
+        let missing = of(&[(3, "two"), (1, "3")]).unwrap_err();
+        let invented = of(&[(3, "two"), (1, "3"), (1, "one"), (1, "four")]).unwrap_err();
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert_eq!(right, Ok(()));
+        assert_eq!(wrong, "the job counted `two` 2 times, a plain loop 3 times");
+        assert_eq!(missing, "1 words are missing, such as `one`, which comes 1 times");
+        assert_eq!(invented, "the job counted `four` 1 times, a plain loop 0 times");
+    }
 
     #[test]
     fn digits_are_grouped() {

@@ -21,7 +21,8 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 cargo xtask COMMAND
 
-  demo                count the words of real text: everything at once
+  demo [--check]      count the words of real text: everything at once;
+                      --check counts them again without Heddle, and compares
   dist                build target/dist/{bin/heddle, conf/config.yaml, examples/*.wasm}
   test                everything that CI runs
   bench [NAME…] [--json FILE]
@@ -41,7 +42,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let rest = arguments.get(1..).unwrap_or_default();
     let result = match arguments.first().map(String::as_str) {
-        Some("demo") => no_arguments(rest).and_then(|()| demo::run()),
+        Some("demo") => demo::run(rest),
         Some("dist") => no_arguments(rest).and_then(|()| dist::run().map(|_| ())),
         Some("test") => no_arguments(rest).and_then(|()| suite::run()),
         Some("bench") => bench::run(rest),

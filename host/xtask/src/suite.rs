@@ -7,7 +7,7 @@
 use crate::servers::{Kind, Running, YarnOptions};
 use crate::steps::Steps;
 use crate::workspace::{cargo, check, metadata, target};
-use crate::{deps, dist, fuzz, maven, simulate, tidy};
+use crate::{demo, deps, dist, fuzz, maven, simulate, tidy};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -17,7 +17,7 @@ use std::process::Command;
 const SDK: [&str; 2] = ["heddle", "heddle-macros"];
 
 pub fn run() -> anyhow::Result<()> {
-    let mut steps = Steps::new(13);
+    let mut steps = Steps::new(14);
     steps.step("format (rustfmt)", || check(cargo().args(["fmt", "--all", "--check"])))?;
     steps.step("form of the sources", tidy::run)?;
     steps.step("directions of dependencies", deps::run)?;
@@ -41,6 +41,7 @@ pub fn run() -> anyhow::Result<()> {
         // A package without a library has none.
         check(release("test", &["heddle".to_owned(), "heddle-model".to_owned()]).arg("--doc"))
     })?;
+    steps.step("the main job, counted again", || demo::show(&dist, true))?;
     steps.step("YARN (a real ResourceManager)", || yarn(&dist.folder, &sides.host))?;
     steps.step("decoders of bytes of others (fuzz)", fuzz::run_all)?;
     steps.step("a cluster on a network that fails (simulation)", simulate::run_all)?;
