@@ -134,6 +134,12 @@ impl Heddle {
         self
     }
 
+    /// Where its standard output goes.
+    pub fn output(mut self, file: impl Into<Stdio>) -> Self {
+        self.command.stdout(file);
+        self
+    }
+
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
         self

@@ -22,7 +22,6 @@ Configuration comes from conf/config.yaml, the environment (HEDDLE_CONFIG_…) a
     name = "heddle",
     version,
     after_help = AFTER_HELP,
-    disable_help_subcommand = true,
     subcommand_required = true,
     arg_required_else_help = false
 )]
@@ -74,8 +73,8 @@ Examples:
   heddle yarn-session -d -jm 512m -tm 1g -s 2 -nm loom -qu default
   heddle yarn-session -id application_1700000000000_0001     (then `stop` ends it)
 
-HADOOP_CONF_DIR or YARN_CONF_DIR names the folder of yarn-site.xml. As Flink's, options of two letters
-have one dash.";
+HADOOP_CONF_DIR or YARN_CONF_DIR names the folder of yarn-site.xml. As Flink's, options of two
+letters have one dash.";
 
 #[derive(Debug, Args)]
 #[command(after_help = YARN_SESSION_HELP)]
@@ -186,7 +185,7 @@ pub struct JobmanagerArguments {
 const TASKEXECUTOR_HELP: &str = "\
 Examples:
   heddle taskexecutor start
-  heddle taskexecutor start-foreground -Djobmanager.rpc.address=host -Dtaskmanager.numberOfTaskSlots=4
+  heddle taskexecutor start -Djobmanager.rpc.address=host -Dtaskmanager.numberOfTaskSlots=4
   heddle taskexecutor stop-all";
 
 #[derive(Debug, Args)]
@@ -215,8 +214,8 @@ Examples:
   heddle cluster status
   heddle cluster stop
 
-conf/masters and conf/workers name a machine a line; without them both are this machine. Processes on
-other machines are started by ssh, with this program and its configuration at the same place.";
+conf/masters and conf/workers name a machine a line; without them both are this machine. Processes
+on other machines are started by ssh, with this program and its configuration at the same place.";
 
 #[derive(Debug, Args)]
 #[command(after_help = CLUSTER_HELP)]
@@ -305,8 +304,8 @@ Examples:
   heddle cancel 5f3a0c1e9b7d4a62b8c0d1e2f3a4b5c6
   heddle cancel -m jobmanager:6123 5f3a0c1e9b7d4a62b8c0d1e2f3a4b5c6
 
-Waits until the job has ended; nothing of its unpublished output is left. Ctrl-C stops waiting, not the
-cancellation.";
+Waits until the job has ended; nothing of its unpublished output is left. Ctrl-C stops waiting, not
+the cancellation.";
 
 #[derive(Debug, Args)]
 #[command(after_help = CANCEL_HELP)]
@@ -361,7 +360,7 @@ pub struct RunArguments {
     pub jobmanager: Option<String>,
 
     /// Show results and errors only
-    #[arg(short, long)]
+    #[arg(short, long, conflicts_with = "verbose")]
     pub quiet: bool,
 
     /// Log to standard error; twice for more
@@ -390,8 +389,8 @@ Examples:
   heddle info 5f3a0c1e9b7d4a62b8c0d1e2f3a4b5c6
   heddle info -m jobmanager:6123 --json 5f3a0c1e9b7d4a62b8c0d1e2f3a4b5c6
 
-Of a component it shows the plan, without running it. Of a job of a cluster, named by its id: what its
-vertices and subtasks do, their rates and attempts, the latest failures.";
+Of a component it shows the plan, without running it. Of a job of a cluster, named by its id: what
+its vertices and subtasks do, their rates and attempts, the latest failures.";
 
 #[derive(Debug, Args)]
 #[command(
@@ -469,6 +468,9 @@ mod tests {
     use super::*;
     use clap::CommandFactory;
 
+    /// Wider help is wrapped.
+    const HELP_WIDTH: usize = 100;
+
     fn run(arguments: &[&str]) -> RunArguments {
         match Arguments::try_parse_from(["heddle", "run"].iter().chain(arguments)).unwrap().command {
             Command::Run(run) => run,
@@ -479,6 +481,16 @@ mod tests {
     #[test]
     fn the_grammar_is_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_wrapped_by_hand_is_not_wrapped_again() {
+        for command in Arguments::command().get_subcommands() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            for line in help.lines() {
+                assert!(line.chars().count() <= HELP_WIDTH, "{}: {line}", command.get_name());
+            }
+        }
     }
 
     #[test]

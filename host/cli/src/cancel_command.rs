@@ -3,13 +3,12 @@
 use crate::arguments::CancelArguments;
 use crate::cluster;
 use crate::request::block_on;
-use crate::screen::{Screen, Style};
+use crate::screen::{Screen, Style, print};
 use crate::summary::duration;
 use heddle_entrypoint::Signals;
 use heddle_model::failure::{ErrorCode, Failure};
 use heddle_model::job_status::JobStatus;
 use heddle_rpc::JobResult;
-use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,8 +43,7 @@ fn told(result: &JobResult) -> Result<ExitCode, Failure> {
     let runtime = duration(Duration::from_millis(result.runtime_ms));
     match status {
         JobStatus::Canceled => {
-            // The reader may have gone away.
-            let _ = writeln!(std::io::stdout(), "Cancelled job {job_id} after {runtime}");
+            print(&format!("Cancelled job {job_id} after {runtime}\n"))?;
             Ok(ExitCode::SUCCESS)
         }
         status => {

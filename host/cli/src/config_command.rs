@@ -1,11 +1,11 @@
 //! `heddle config`: what is in force and where it came from.
 
 use crate::arguments::{ConfigArguments, ConfigurationArguments};
+use crate::screen::print;
 use heddle_client::configuration::{self, Sources};
 use heddle_model::config::{Configuration, options as o};
 use heddle_model::failure::Failure;
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::process::ExitCode;
 
 /// The effective configuration of a command.
@@ -43,8 +43,7 @@ pub fn run(arguments: &ConfigArguments) -> Result<ExitCode, Failure> {
     let configuration = load(&arguments.configuration)?;
     let text =
         if arguments.json { json(&configuration, arguments) } else { table(&configuration, arguments) };
-    // The reader may have gone away.
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    print(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 

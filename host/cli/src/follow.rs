@@ -1,8 +1,9 @@
 //! An attached run, from the submission to the end: shows what the job does,
 //! cancels it when the user says so, tells its result.
 
+use crate::job_report::{self, ReportFile};
 use crate::progress::Progress;
-use crate::screen::{Screen, Style};
+use crate::screen::{Screen, Style, written};
 use crate::summary;
 use heddle_client::{Executor, RunningJob};
 use heddle_connectors::Console as _;
@@ -11,7 +12,6 @@ use heddle_model::failure::{ErrorCode, Failure};
 use heddle_model::id::JobId;
 use heddle_model::job_status::JobStatus;
 use heddle_rpc::{JobDetails, JobResult};
-use std::path::Path;
 use std::pin::pin;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -34,8 +34,9 @@ pub struct Submitted {
 /// How a run ended.
 pub enum Ended {
     ByItself(Box<EndedJob>),
-    /// By a signal; the job, if there was one, is cancelled.
-    Interrupted(StopSignal),
+    /// By a signal; the job, if there was one, is cancelled, which is told if
+    /// it was waited for.
+    Interrupted(StopSignal, Option<Box<EndedJob>>),
     /// The job goes on.
     Detached(JobId),
 }
@@ -101,9 +102,9 @@ pub async fn follow(
         // It may have finished before it heard of the cancellation.
         (Ok(result), Some(signal)) if result.status != JobStatus::Finished => {
             screen.note(&format!("Job `{name}` ({}) {}", result.job_id, result.status));
-            Ok(Ended::Interrupted(signal))
+            Ok(Ended::Interrupted(signal, Some(Box::new(EndedJob { name, result, details, startup }))))
         }
-        (Err(_), Some(signal)) => Ok(Ended::Interrupted(signal)),
+        (Err(_), Some(signal)) => Ok(Ended::Interrupted(signal, None)),
         (result, _) => Ok(Ended::ByItself(Box::new(EndedJob { name, result: result?, details, startup }))),
     }
 }
@@ -126,14 +127,23 @@ async fn show(job: &RunningJob, screen: &Screen) {
     }
 }
 
-/// Tells the result.
-pub fn finish(ended: &EndedJob, screen: &Screen, report: Option<&Path>) -> Result<ExitCode, Failure> {
-    let EndedJob { name, result, details, startup } = ended;
-    let details = details.as_ref();
-    if let Some(file) = report {
-        write_report(file, &summary::report(name, result, details, *startup))?;
+impl EndedJob {
+    /// Writes the report that was asked for.
+    pub fn write(&self, report: Option<ReportFile>) -> Result<(), Failure> {
+        let Some(file) = report else { return Ok(()) };
+        file.write(&summary::report(&self.name, &self.result, self.details.as_ref(), self.startup))
     }
+}
+
+/// Tells the result. What could not be told is an error, but does not hide one
+/// of the job.
+pub fn finish(ended: &EndedJob, screen: &Screen, report: Option<ReportFile>) -> Result<ExitCode, Failure> {
+    let reported = ended.write(report);
+    let EndedJob { name, result, details, startup } = ended;
     if result.status != JobStatus::Finished {
+        if let Err(unwritten) = &reported {
+            job_report::tell(unwritten);
+        }
         let without_cause = || match result.status {
             JobStatus::Canceled => {
                 let message = format!("job `{name}` ({}) was cancelled by another client", result.job_id);
@@ -143,16 +153,7 @@ pub fn finish(ended: &EndedJob, screen: &Screen, report: Option<&Path>) -> Resul
         };
         return Err(result.failure.clone().unwrap_or_else(without_cause));
     }
-    // The reader may have gone away.
-    let _ = screen.write(&summary::collected(result));
-    screen.note(summary::text(name, result, details, *startup).trim_end());
-    Ok(ExitCode::SUCCESS)
-}
-
-fn write_report(file: &Path, report: &serde_json::Value) -> Result<(), Failure> {
-    let text = serde_json::to_string_pretty(report).unwrap_or_default();
-    std::fs::write(file, text + "\n").map_err(|error| {
-        let message = format!("the report cannot be written to {}: {error}", file.display());
-        Failure::new(ErrorCode::ConnectorIo, message)
-    })
+    let printed = written(screen.write(&summary::collected(result)));
+    screen.note(summary::text(name, result, details.as_ref(), *startup).trim_end());
+    printed.and(reported).map(|()| ExitCode::SUCCESS)
 }

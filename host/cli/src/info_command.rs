@@ -3,14 +3,13 @@
 
 use crate::arguments::{BehindJobId, ClusterArguments, InfoArguments};
 use crate::guest_lines::GuestLines;
-use crate::screen::{Screen, Style};
+use crate::screen::{Screen, Style, print};
 use crate::{cluster, config_command, job_info, logging, report, request};
 use clap::Parser as _;
 use heddle_client::{Job, Sandbox};
 use heddle_model::failure::Failure;
 use heddle_model::plan_json::stream_plan_json;
 use heddle_model::plan_picture::{MAX_WIDTH, plan_picture_within};
-use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -61,7 +60,6 @@ pub fn run(arguments: &InfoArguments) -> Result<ExitCode, Failure> {
         let picture = plan_picture_within(&job.graph, width.clamp(WIDTH_MIN, MAX_WIDTH));
         format!("{picture}\n{json}\n")
     };
-    // The reader may have gone away.
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    print(&text)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -6,7 +6,7 @@ use crate::cluster;
 use crate::progress::records;
 use crate::report::printable;
 use crate::request::block_on;
-use crate::screen::{Screen, Style};
+use crate::screen::{Screen, Style, print};
 use crate::summary::{count, duration};
 use crate::utc;
 use heddle_model::failure::Failure;
@@ -14,7 +14,6 @@ use heddle_model::task::TaskMetrics;
 use heddle_rpc::{JobDetails, SubtaskDetails};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -54,8 +53,7 @@ pub fn run(arguments: &ClusterArguments, id: &str, form: Form) -> Result<ExitCod
     } else {
         text(&details, &rates)
     };
-    // The reader may have gone away.
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    print(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -2,13 +2,12 @@
 
 use crate::arguments::ListArguments;
 use crate::request::block_on;
-use crate::screen::{Screen, Style};
+use crate::screen::{Screen, Style, print};
 use crate::{cluster, utc};
 use heddle_model::failure::Failure;
 use heddle_model::job_status::JobStatus;
 use heddle_rpc::{ClusterOverview, JobOverview, ResourceOverview};
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -19,8 +18,7 @@ pub fn run(arguments: &ListArguments) -> Result<ExitCode, Failure> {
     if arguments.overview {
         let overview = block_on(async { client.overview().await })?;
         let text = if arguments.json { overview_json(&overview) } else { overview_text(&overview) };
-        // The reader may have gone away.
-        let _ = std::io::stdout().write_all(text.as_bytes());
+        print(&text)?;
         return Ok(ExitCode::SUCCESS);
     }
     let (jobs, overview) = block_on(async {
@@ -33,8 +31,7 @@ pub fn run(arguments: &ListArguments) -> Result<ExitCode, Failure> {
         Some(overview) => table(&jobs, arguments) + &resources(&overview.resources),
         None => table(&jobs, arguments),
     };
-    // The reader may have gone away.
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    print(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -14,6 +14,7 @@ mod follow;
 mod guest_lines;
 mod info_command;
 mod job_info;
+mod job_report;
 mod later;
 mod list_command;
 mod logging;
@@ -50,8 +51,9 @@ fn main() -> ExitCode {
         Command::Info(info) => info_command::run(&info),
         Command::Config(config) => config_command::run(&config),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Arguments::command(), "heddle", &mut std::io::stdout());
-            Ok(ExitCode::SUCCESS)
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "heddle", &mut script);
+            screen::print(&String::from_utf8_lossy(&script)).map(|()| ExitCode::SUCCESS)
         }
         Command::List(list) => list_command::run(&list),
         Command::Cancel(cancel) => cancel_command::run(&cancel),

@@ -1,11 +1,12 @@
 //! What went wrong, as a user reads it: one line, then what else is known.
 
 use crate::arguments::Arguments;
-use crate::screen::say;
+use crate::screen::{say, written};
 use clap::CommandFactory;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use heddle_model::failure::Failure;
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 /// Most lines of details that are shown; a log has them all.
@@ -45,11 +46,12 @@ pub fn printable(text: &str) -> String {
 /// Prints what is wrong with the arguments, or the help that was asked for.
 pub fn usage(error: &clap::Error) -> ExitCode {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        // The reader may have gone away.
-        let _ = error.print();
-        return ExitCode::SUCCESS;
+        let printed = written(error.print().and_then(|()| std::io::stdout().flush()));
+        return printed.map_or_else(|unwritten| failure(&unwritten), |()| ExitCode::SUCCESS);
     }
-    say(&render_usage(error, &std::env::args().collect::<Vec<_>>()));
+    let arguments: Vec<_> =
+        std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
+    say(&render_usage(error, &arguments));
     ExitCode::FAILURE
 }
 

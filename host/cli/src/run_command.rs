@@ -3,8 +3,9 @@
 use crate::arguments::RunArguments;
 use crate::follow::{Ended, Submitted, finish, follow};
 use crate::guest_lines::GuestLines;
+use crate::job_report::{self, ReportFile};
 use crate::request::{block_on, drop_collected, job_request, tell_of_printed};
-use crate::screen::{Screen, Style};
+use crate::screen::{Screen, Style, print};
 use crate::{cluster, config_command, later, logging, target, yarn_command};
 use heddle_client::{Executor, Job, JobRequest, RunningJob, Sandbox};
 use heddle_entrypoint::{Signals, StopSignal};
@@ -12,7 +13,6 @@ use heddle_model::config::value::Target;
 use heddle_model::config::{Configuration, Origin, options as o};
 use heddle_model::failure::{ErrorCode, Failure};
 use heddle_model::id::JobId;
-use std::io::Write as _;
 use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -49,10 +49,32 @@ fn configuration_of(arguments: &RunArguments) -> Result<Configuration, Failure> 
     if local && !configuration.get(&o::EXECUTION_ATTACHED) {
         return needs_cluster("execution.attached: false");
     }
+    let attached = configuration.get(&o::EXECUTION_ATTACHED) && !arguments.detached;
+    let is_shipped =
+        matches!(configuration.get(&o::EXECUTION_TARGET), Target::YarnApplication | Target::YarnPerJob);
+    if arguments.report.is_some() && (!attached || is_shipped) {
+        let why = if attached {
+            "the application on YARN knows the job's result"
+        } else {
+            "-d does not wait for it"
+        };
+        let message = format!("--report needs the job's result, and {why}; leave it out");
+        return Err(Failure::new(ErrorCode::ConfigurationInvalid, message));
+    }
     Ok(configuration)
 }
 
 pub fn run(arguments: &RunArguments) -> Result<ExitCode, Failure> {
+    let mut report = arguments.report.as_deref().map(ReportFile::create).transpose()?;
+    let outcome = run_job(arguments, &mut report);
+    if let Some(report) = report {
+        report.write_without_result(outcome.as_ref().err());
+    }
+    outcome
+}
+
+/// Takes the report if it has a result to write.
+fn run_job(arguments: &RunArguments, report: &mut Option<ReportFile>) -> Result<ExitCode, Failure> {
     let started = SystemTime::now();
     let mut configuration = configuration_of(arguments)?;
     let request = job_request(&arguments.job)?;
@@ -81,10 +103,10 @@ pub fn run(arguments: &RunArguments) -> Result<ExitCode, Failure> {
         let mut signals = Signals::listen()?;
         let prepared = tokio::select! {
             prepared = prepare(&request, &configuration, attached, &screen) => prepared?,
-            signal = signals.next() => return Ok(Ended::Interrupted(signal)),
+            signal = signals.next() => return Ok(Ended::Interrupted(signal, None)),
         };
         let Some((submitted, interrupted)) = submit(prepared, &screen, &mut signals).await? else {
-            return Ok(Ended::Interrupted(signals.last()));
+            return Ok(Ended::Interrupted(signals.last(), None));
         };
         if attached || interrupted.is_some() {
             return follow(submitted, &screen, &mut signals, started, interrupted).await;
@@ -94,10 +116,15 @@ pub fn run(arguments: &RunArguments) -> Result<ExitCode, Failure> {
     screen.end();
     guests.finish();
     match ended? {
-        Ended::Interrupted(signal) => Ok(ExitCode::from(signal.exit_code())),
-        Ended::ByItself(ended) => finish(&ended, &screen, arguments.report.as_deref()),
+        Ended::Interrupted(signal, ended) => {
+            if let Some(Err(unwritten)) = ended.map(|ended| ended.write(report.take())) {
+                job_report::tell(&unwritten);
+            }
+            Ok(ExitCode::from(signal.exit_code()))
+        }
+        Ended::ByItself(ended) => finish(&ended, &screen, report.take()),
         Ended::Detached(job_id) => {
-            tell_detached(job_id, &configuration, &screen);
+            tell_detached(job_id, &configuration, &screen)?;
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -174,9 +201,8 @@ async fn submit(
 }
 
 /// The id, for a script, and how to follow and to stop the job, for people.
-fn tell_detached(job_id: JobId, configuration: &Configuration, screen: &Screen) {
-    // The reader may have gone away.
-    let _ = writeln!(std::io::stdout(), "{job_id}");
+fn tell_detached(job_id: JobId, configuration: &Configuration, screen: &Screen) -> Result<(), Failure> {
+    let printed = print(&format!("{job_id}\n"));
     let m = match configuration.origin(&o::JOB_MANAGER_RPC_ADDRESS) {
         Origin::CommandLine(_) => {
             let (host, port) =
@@ -195,4 +221,5 @@ fn tell_detached(job_id: JobId, configuration: &Configuration, screen: &Screen) 
     screen.note(&format!(
         "  to follow it:  heddle info {m}{job_id}\n  to stop it:    heddle cancel {m}{job_id}"
     ));
+    printed
 }

@@ -2,7 +2,8 @@
 //! the job go to standard output, the progress line to standard error.
 
 use heddle_connectors::Console;
-use std::io::{self, IsTerminal, Write};
+use heddle_model::failure::{ErrorCode, Failure};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A line is drawn at most this wide when the terminal does not tell.
@@ -88,6 +89,30 @@ impl Console for Screen {
         let written = out.write_all(lines.as_bytes()).and_then(|()| out.flush());
         draw(&line);
         written
+    }
+}
+
+/// Writes a result to standard output.
+///
+/// # Errors
+/// H1302, as [`written`].
+pub fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    written(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+}
+
+/// What became of a result on its way to standard output. A reader that has
+/// gone away wanted no more of it.
+///
+/// # Errors
+/// H1302: it could not be written otherwise; nobody has it.
+pub fn written(result: io::Result<()>) -> Result<(), Failure> {
+    match result {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            let message = format!("standard output cannot be written: {error}");
+            Err(Failure::new(ErrorCode::ConnectorIo, message))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! How a job ended, as text and as JSON.
 
 use crate::progress::records;
+use heddle_model::failure::Failure;
 use heddle_rpc::{JobDetails, JobResult};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -84,6 +85,16 @@ pub fn collected(result: &JobResult) -> String {
     out
 }
 
+/// The failure of a run, for `--report`.
+fn failure_json(failure: &Failure) -> Value {
+    json!({ "code": failure.code.text(), "message": failure.message, "details": failure.details })
+}
+
+/// For `--report`, of a run that has no result of a job.
+pub fn report_without_result(failure: Option<&Failure>) -> Value {
+    json!({ "job_id": null, "status": null, "failure": failure.map(failure_json) })
+}
+
 /// For `--report`.
 pub fn report(name: &str, result: &JobResult, details: Option<&JobDetails>, startup: Duration) -> Value {
     let vertices: Vec<Value> = details
@@ -113,11 +124,7 @@ pub fn report(name: &str, result: &JobResult, details: Option<&JobDetails>, star
         "startup_ms": startup.as_millis() as u64,
         "restarts": details.map(|details| details.restarts),
         "accumulators": result.accumulators,
-        "failure": result.failure.as_ref().map(|failure| json!({
-            "code": failure.code.text(),
-            "message": failure.message,
-            "details": failure.details,
-        })),
+        "failure": result.failure.as_ref().map(failure_json),
         "vertices": vertices,
     })
 }

@@ -3,7 +3,7 @@
 
 use crate::arguments::{ConfigurationArguments, YarnSessionArguments};
 use crate::request::{block_on, drop_collected, tell_of_printed};
-use crate::screen::{Screen, Style};
+use crate::screen::{Screen, Style, print};
 use crate::{cluster, config_command, logging};
 use heddle_client::yarn::{Kind, Notices, Remembered, ShippedJob, YarnClient, YarnCluster};
 use heddle_client::{Job, JobRequest, Sandbox};
@@ -11,7 +11,6 @@ use heddle_entrypoint::Signals;
 use heddle_model::config::{Configuration, options as o};
 use heddle_model::failure::{ErrorCode, Failure};
 use std::ffi::OsString;
-use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,8 +80,7 @@ pub fn session(arguments: &YarnSessionArguments) -> Result<ExitCode, Failure> {
             client.attach().await?
         };
         let remote = cluster.configuration(&report)?;
-        // The reader may have gone away.
-        let _ = writeln!(std::io::stdout(), "{}", cluster.id());
+        let printed = print(&format!("{}\n", cluster.id()));
         let remembered = Remembered::of(&configuration);
         let id = cluster.id();
         let mut which = String::new();
@@ -100,7 +98,7 @@ pub fn session(arguments: &YarnSessionArguments) -> Result<ExitCode, Failure> {
             remote.get(&o::JOB_MANAGER_RPC_PORT),
         ));
         if arguments.detached {
-            return Ok(ExitCode::SUCCESS);
+            return printed.map(|()| ExitCode::SUCCESS);
         }
         let ended = attached(&cluster, &remote, &screen, &mut signals, is_own).await;
         if matches!(ended, Ok(Ended::Yes(_))) {
@@ -262,11 +260,10 @@ async fn with_job(
 ) -> Result<ExitCode, Failure> {
     let deployed = deploy(client, kind, screen, signals).await?;
     let Some((cluster, report)) = deployed else { return Ok(ExitCode::from(signals.last().exit_code())) };
-    // The reader may have gone away.
-    let _ = writeln!(std::io::stdout(), "{}", cluster.id());
+    let printed = print(&format!("{}\n", cluster.id()));
     screen.note(&format!("{} runs; its page: {}", report.id, report.tracking_url));
     if !attached {
-        return Ok(ExitCode::SUCCESS);
+        return printed.map(|()| ExitCode::SUCCESS);
     }
     let report = tokio::select! {
         report = cluster.wait_until_ended() => report?,

@@ -7,8 +7,13 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+
+/// The variable that names the folder of `config.yaml`.
+const CONFIGURATION_FOLDER: &str = "HEDDLE_CONF_DIR";
 
 /// Where the values of one run come from.
 #[derive(Clone, Debug, Default)]
@@ -27,12 +32,26 @@ impl Sources {
     /// The file and the environment of this process.
     ///
     /// # Errors
-    /// `HEDDLE_CONF_DIR` names no folder.
+    /// `HEDDLE_CONF_DIR` names no folder, or what is there is no file; a
+    /// variable is not UTF-8.
     pub fn of_process() -> Result<Self, Failure> {
         let environment = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .filter(|(name, _)| name.starts_with("HEDDLE_"))
-            .collect();
+            .filter(|(name, _)| name.as_encoded_bytes().starts_with(b"HEDDLE_"))
+            // The folder is a path, which may be any bytes.
+            .filter(|(name, _)| name != CONFIGURATION_FOLDER)
+            .map(|(name, value)| {
+                let told = |name: &OsStr| name.to_string_lossy().into_owned();
+                match (name.to_str(), value.to_str()) {
+                    (Some(name), Some(value)) => Ok((name.to_owned(), value.to_owned())),
+                    (None, _) => {
+                        Err(format!("the name of environment variable {} is not UTF-8", told(&name)))
+                    }
+                    (_, None) => {
+                        Err(format!("the value of environment variable {} is not UTF-8", told(&name)))
+                    }
+                }
+            });
+        let environment = environment.collect::<Result<_, _>>().map_err(invalid)?;
         Ok(Self { file: config_file()?, environment, ..Self::default() })
     }
 }
@@ -42,11 +61,13 @@ impl Sources {
 /// # Errors
 /// H1201: `HEDDLE_CONF_DIR` names no folder.
 pub fn configuration_folder() -> Result<Option<PathBuf>, Failure> {
-    match std::env::var_os("HEDDLE_CONF_DIR").map(PathBuf::from) {
+    match std::env::var_os(CONFIGURATION_FOLDER).map(PathBuf::from) {
         Some(folder) if folder.is_dir() => Ok(Some(folder)),
+        Some(folder) if folder.as_os_str().is_empty() => {
+            Err(invalid(format!("{CONFIGURATION_FOLDER} is empty; unset it or name a folder")))
+        }
         Some(folder) => {
-            let message = format!("HEDDLE_CONF_DIR is {}, which is not a folder", folder.display());
-            Err(Failure::new(ErrorCode::ConfigurationInvalid, message))
+            Err(invalid(format!("{CONFIGURATION_FOLDER} is {}, which is not a folder", folder.display())))
         }
         None => {
             let binary = std::env::current_exe().ok();
@@ -58,8 +79,26 @@ pub fn configuration_folder() -> Result<Option<PathBuf>, Failure> {
 
 /// `config.yaml` there.
 fn config_file() -> Result<Option<PathBuf>, Failure> {
-    let folder = configuration_folder()?;
-    Ok(folder.map(|folder| folder.join("config.yaml")).filter(|file| file.is_file()))
+    let Some(folder) = configuration_folder()? else { return Ok(None) };
+    let file = folder.join("config.yaml");
+    let what = match std::fs::symlink_metadata(&file) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => Err(error),
+        Ok(_) => std::fs::metadata(&file),
+    };
+    match what {
+        Ok(meta) if meta.is_file() => Ok(Some(file)),
+        Ok(_) => Err(invalid(format!("{} is not a file", file.display()))),
+        Err(error) => Err(unreadable(&file, &error)),
+    }
+}
+
+fn invalid(message: String) -> Failure {
+    Failure::new(ErrorCode::ConfigurationInvalid, message)
+}
+
+fn unreadable(file: &Path, error: &std::io::Error) -> Failure {
+    invalid(format!("{} cannot be read: {error}", file.display()))
 }
 
 /// The effective configuration.
@@ -70,10 +109,7 @@ fn config_file() -> Result<Option<PathBuf>, Failure> {
 pub fn load(sources: &Sources) -> Result<Configuration, Failure> {
     let mut configuration = Configuration::new();
     if let Some(file) = &sources.file {
-        let text = std::fs::read_to_string(file).map_err(|error| {
-            let message = format!("{} cannot be read: {error}", file.display());
-            Failure::new(ErrorCode::ConfigurationInvalid, message)
-        })?;
+        let text = std::fs::read_to_string(file).map_err(|error| unreadable(file, &error))?;
         add_yaml(&mut configuration, &file.display().to_string(), &text)?;
     }
     add_environment(&mut configuration, &sources.environment)?;
@@ -114,7 +150,7 @@ fn unknown_variable(name: &str) -> Failure {
         None => "`heddle config --all` lists every key".to_owned(),
     };
     let message = format!("environment variable {name} names no configuration key; {hint}");
-    Failure::new(ErrorCode::ConfigurationInvalid, message)
+    invalid(message)
 }
 
 /// A YAML value, as far as configuration needs it.
@@ -210,10 +246,17 @@ struct YamlFile<'a> {
 fn add_yaml(configuration: &mut Configuration, path: &str, text: &str) -> Result<(), Failure> {
     let root: Option<Spanned<Node>> = serde_saphyr::from_str(text).map_err(|error| {
         let place = error.location().map_or(String::new(), |at| format!(":{}:{}", at.line(), at.column()));
-        let rendered = error.without_snippet().to_string();
-        let what = rendered.lines().next().unwrap_or_default();
+        let told = match error.without_snippet() {
+            serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } => {
+                return invalid(format!("{path}{place}: `{key}` is set twice"));
+            }
+            other => other.to_string(),
+        };
+        let what = told.lines().next().unwrap_or_default();
+        // The place stands before it already.
+        let what = what.rsplit_once(" at line ").map_or(what, |(what, _)| what);
         let message = format!("{path}{place} is not valid YAML: {what}");
-        Failure::new(ErrorCode::ConfigurationInvalid, message).with_details(error.to_string())
+        invalid(message)
     })?;
     let mut file = YamlFile { path, text, seen: BTreeMap::new() };
     match root {
@@ -251,7 +294,6 @@ impl YamlFile<'_> {
                 }
                 _ => self.scalar(node),
             };
-            let invalid = |message| Failure::new(ErrorCode::ConfigurationInvalid, message);
             let text = text.ok_or_else(|| {
                 invalid(format!("{}:{line}: the items of `{key}` must be plain values", self.path))
             })?;
@@ -331,13 +373,15 @@ mod tests {
     fn wrong_files_are_refused_with_their_line() {
         check_yaml(
             "a: [1\nb: 2\n",
-            expect![
-                "config.yaml:2:2 is not valid YAML: illegal placement of ':' indicator at line 2, column 2"
-            ],
+            expect!["config.yaml:2:2 is not valid YAML: illegal placement of ':' indicator"],
         );
         check_yaml(
             "- parallelism.default\n",
             expect!["config.yaml is not a mapping: expected lines such as `parallelism.default: 2`"],
+        );
+        check_yaml(
+            "parallelism.default: 1\nparallelism.default: 2\n",
+            expect!["config.yaml:2:1: `parallelism.default` is set twice"],
         );
         check_yaml(
             "parallelism.default: 1\nparallelism:\n  default: 2\n",

@@ -41,7 +41,12 @@ cargo xtask COMMAND
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let rest = arguments.get(1..).unwrap_or_default();
+    let wants_help = rest.iter().any(|argument| argument == "--help" || argument == "-h");
     let result = match arguments.first().map(String::as_str) {
+        Some(_) if wants_help => {
+            print!("{USAGE}");
+            Ok(())
+        }
         Some("demo") => demo::run(rest),
         Some("dist") => no_arguments(rest).and_then(|()| dist::run().map(|_| ())),
         Some("test") => no_arguments(rest).and_then(|()| suite::run()),

@@ -20,7 +20,13 @@ pub(crate) type Main<'m> = &'m dyn Fn(&mut StreamExecutionEnvironment, Args) -> 
 /// Runs `main` and takes the graph.
 fn graph_of(main: Main<'_>, program: &Program) -> Result<Graph> {
     let mut environment = StreamExecutionEnvironment::new();
-    main(&mut environment, Args::new(program.arguments.clone()))?;
+    let args = Args::new(program.arguments.clone());
+    let asked = args.asked();
+    let ran = main(&mut environment, args);
+    if let Some(help) = asked.borrow().help() {
+        return Err(help);
+    }
+    ran?;
     let mut graph = environment.graph.with(std::mem::take);
     match graph.error.take() {
         Some(error) => Err(error),
