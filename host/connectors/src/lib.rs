@@ -21,6 +21,7 @@ pub use print::Console;
 pub use registry::{check, discard_sink, enumerate_splits, prepare_sink, publish_sink};
 pub use sink::{Published, SinkWriter};
 pub use source::SourceReader;
+pub use text_files::Reservation;
 
 use heddle_model::failure::{ErrorCode, Failure};
 

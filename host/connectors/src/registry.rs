@@ -2,6 +2,7 @@
 //! job master by connector.
 
 use crate::sink::Published;
+use crate::text_files::Reservation;
 use crate::{collect, invalid, text_files};
 use heddle_filesystem::FileSystems;
 use heddle_model::failure::Failure;
@@ -139,12 +140,13 @@ pub fn enumerate_splits(
 }
 
 /// Makes sure that a sink can write, before any task of the job starts.
-/// Blocking. May be called again for the same job.
-pub fn prepare_sink(sink: &ConnectorSpec, job: JobId, files: &FileSystems) -> Result<(), Failure> {
+/// Blocking. May be called again for the same job. What it gives is kept as
+/// long as the job runs: no other job writes to the same place meanwhile.
+pub fn prepare_sink(sink: &ConnectorSpec, job: JobId, files: &FileSystems) -> Result<Reservation, Failure> {
     check(sink, false)?;
     match sink.name.as_str() {
         "text-files" => text_files::prepare(sink, job, files),
-        _ => Ok(()),
+        _ => Ok(Reservation::default()),
     }
 }
 

@@ -1,11 +1,13 @@
 //! The `text-files` connector: a line is a record. `splits` and `read` are the
 //! source, `write` and `publish` the sink.
 
+mod others;
 mod publish;
 mod read;
 mod splits;
 mod write;
 
+pub use others::Reservation;
 pub(crate) use publish::{discard, prepare, publish};
 pub(crate) use read::SplitReader;
 pub(crate) use splits::enumerate_splits;

@@ -2,7 +2,7 @@
 //! behind, what is refused, and that every step may be repeated.
 
 use bytes::Bytes;
-use heddle_connectors::{Console, SinkWriter, discard_sink, prepare_sink, publish_sink};
+use heddle_connectors::{Console, Reservation, SinkWriter, discard_sink, prepare_sink, publish_sink};
 use heddle_filesystem::FileSystems;
 use heddle_model::failure::{ErrorCode, Failure};
 use heddle_model::id::{ExecutionAttemptId, JobId, VertexId};
@@ -166,7 +166,7 @@ async fn output_is_refused_where_it_cannot_go() {
         (
             root.join("full"),
             format!(
-                "the output folder `{shown}/full` is not empty; choose another, or set the sink's option `overwrite` to true"
+                "the output folder `{shown}/full` is not empty; choose another or empty it (a job may allow to replace what is there, by its sink's option `overwrite`)"
             ),
         ),
         (
@@ -175,7 +175,7 @@ async fn output_is_refused_where_it_cannot_go() {
         ),
         (
             "/proc/self".into(),
-            "the output folder `/proc/self` is not empty; choose another, or set the sink's option `overwrite` to true"
+            "the output folder `/proc/self` is not empty; choose another or empty it (a job may allow to replace what is there, by its sink's option `overwrite`)"
                 .into(),
         ),
     ];
@@ -234,6 +234,129 @@ async fn publishing_goes_on_where_it_stopped() {
     fs::remove_file(root.path().join("part-00000-1")).unwrap();
     let failure = publish_sink(&sink, JOB, &committables, &local()).unwrap_err();
     assert!(failure.message.ends_with("the file of subtask 0 is missing"), "{failure}");
+}
+
+fn of_job(job: JobId, sink: &ConnectorSpec) -> Reservation {
+    prepare_sink(sink, job, &local()).unwrap()
+}
+
+/// The file of subtask 0 that a job left for publication.
+async fn write_of(job: JobId, sink: &ConnectorSpec, line: &str) -> Committable {
+    let attempt = ExecutionAttemptId { job_id: job, vertex_id: VertexId(1), subtask: 0, attempt: 0 };
+    let console = Arc::new(Recorder::default());
+    let mut writer = SinkWriter::open(sink, 1, 2, attempt, console, &local()).await.unwrap();
+    writer.write(&batch(&[line])).await.unwrap();
+    writer.finish().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_folder_takes_one_job_at_a_time() {
+    let root = tempfile::tempdir().unwrap();
+    for sink in [files(&root.path().join("new")), overwriting(&root.path().join("old"))] {
+        let running = of_job(JOB, &sink);
+        let output = [write_of(JOB, &sink, "mine").await];
+        let failure = prepare_sink(&sink, JobId(6), &local()).unwrap_err();
+        let path = sink.option("path").unwrap();
+        let expected = format!(
+            "the output folder `{path}` is being written by job {JOB}; choose another, or wait for its end"
+        );
+        assert_eq!((failure.code, failure.message), (ErrorCode::ConnectorInvalid, expected));
+        publish_sink(&sink, JOB, &output, &local()).unwrap();
+        drop(running);
+        assert_eq!(listing(Path::new(path)), show(&[("part-00000-1", "mine\n")]));
+    }
+    // Then another job may replace it.
+    let sink = overwriting(&root.path().join("old"));
+    let _running = of_job(JobId(6), &sink);
+    let output = [write_of(JobId(6), &sink, "theirs").await];
+    publish_sink(&sink, JobId(6), &output, &local()).unwrap();
+    assert_eq!(listing(&root.path().join("old")), show(&[("part-00000-1", "theirs\n")]));
+}
+
+#[tokio::test]
+async fn of_many_jobs_that_begin_at_once_one_gets_the_folder() {
+    let root = tempfile::tempdir().unwrap();
+    for round in 0..20 {
+        let sink = files(&root.path().join(round.to_string()));
+        let begun: Vec<_> = std::thread::scope(|scope| {
+            let jobs: Vec<_> = (1..5)
+                .map(|job| {
+                    scope.spawn({
+                        let sink = &sink;
+                        move || prepare_sink(sink, JobId(job), &local())
+                    })
+                })
+                .collect();
+            jobs.into_iter().map(|job| job.join().unwrap()).collect()
+        });
+        assert_eq!(begun.iter().filter(|begun| begun.is_ok()).count(), 1, "{begun:?}");
+    }
+}
+
+/// Where a lock does not keep them apart: on HDFS, or of machines without one.
+#[tokio::test]
+async fn of_two_jobs_that_publish_into_a_folder_one_fails() {
+    let root = tempfile::tempdir().unwrap();
+    let other = JobId(6);
+    for (name, is_overwriting) in [("new", false), ("old", true)] {
+        let out = root.path().join(name);
+        fs::create_dir(&out).unwrap();
+        let sink = if is_overwriting { overwriting(&out) } else { files(&out) };
+        if is_overwriting {
+            fs::write(out.join("part-00000-1"), "old").unwrap();
+        }
+        for job in [JOB, other] {
+            drop(of_job(job, &sink));
+            // As if nobody could lock it.
+            fs::remove_file(out.join(format!(".heddle-{job}/lock"))).unwrap();
+        }
+        let (mine, theirs) =
+            ([write_of(JOB, &sink, "mine").await], [write_of(other, &sink, "theirs!").await]);
+        publish_sink(&sink, JOB, &mine, &local()).unwrap();
+        let failure = publish_sink(&sink, other, &theirs, &local()).unwrap_err();
+        assert_eq!(
+            failure.message,
+            format!(
+                "the output in `{}` cannot be published: `part-00000-1` was put there while the job ran, \
+                 by another job perhaps",
+                out.display()
+            )
+        );
+        discard_sink(&sink, other, &local()).unwrap();
+        assert_eq!(listing(&out), show(&[("part-00000-1", "mine\n")]));
+    }
+}
+
+#[tokio::test]
+async fn what_a_killed_job_left_goes_with_the_next() {
+    let root = tempfile::tempdir().unwrap();
+    let sink = files(root.path());
+    let left = |job: JobId| root.path().join(format!(".heddle-{job}"));
+    // Killed while it ran: the lock goes with the process.
+    drop(of_job(JobId(1), &sink));
+    // Killed while it published: its next leader may go on.
+    drop(of_job(JobId(2), &sink));
+    fs::write(left(JobId(2)).join("prepared.json"), r#"{"created":0,"replaced":{},"publishing":true}"#)
+        .unwrap();
+    // No lock tells, or what is there is none.
+    fs::create_dir(left(JobId(3))).unwrap();
+    fs::create_dir(left(JobId(4))).unwrap();
+    std::os::unix::fs::symlink("/dev/null", left(JobId(4)).join("lock")).unwrap();
+    let _running = of_job(JOB, &sink);
+    let there: Vec<_> = [1, 2, 3, 4, 5].into_iter().filter(|job| left(JobId(*job)).exists()).collect();
+    assert_eq!(there, [2, 3, 4, 5]);
+}
+
+#[tokio::test]
+async fn a_job_that_is_taken_over_keeps_its_folder() {
+    let root = tempfile::tempdir().unwrap();
+    let sink = files(root.path());
+    let deposed = of_job(JOB, &sink);
+    let leads = of_job(JOB, &sink);
+    drop(deposed);
+    assert!(prepare_sink(&sink, JobId(6), &local()).is_err());
+    drop(leads);
+    drop(of_job(JobId(6), &sink));
 }
 
 #[tokio::test]

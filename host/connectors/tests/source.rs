@@ -5,6 +5,7 @@ use heddle_connectors::{SourceReader, enumerate_splits};
 use heddle_filesystem::FileSystems;
 use heddle_model::batch::{ColumnView, validate};
 use heddle_model::element::Column;
+use heddle_model::failure::Failure;
 use heddle_model::plan::ConnectorSpec;
 use std::fs;
 use std::path::Path;
@@ -63,7 +64,6 @@ async fn a_file_a_folder_and_globs_are_found() {
             ("_temporary/f.txt", "no\n"),
         ],
     );
-    std::os::unix::fs::symlink("nowhere", folder.path().join("dangling.txt")).unwrap();
     std::os::unix::fs::symlink(folder.path(), folder.path().join("circle")).unwrap();
     let table: &[(&str, &[&str])] = &[
         ("a.txt", &["a1", "a2"]),
@@ -111,6 +111,94 @@ fn input_that_is_not_there_is_named() {
     for (path, expected) in table {
         let failure = enumerate_splits(&source(path), 1, &local()).unwrap_err();
         assert_eq!(format!("{} {}", failure.code, failure.message), format!("H1301 {expected}"));
+    }
+}
+
+#[tokio::test]
+async fn a_link_that_leads_nowhere_is_named_wherever_it_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), &[("sub/a.txt", "a\n")]);
+    let root = folder.path();
+    let links = [("dangling", "nowhere"), ("looping", "looping")];
+    for (name, target) in links {
+        let link = root.join(format!("sub/{name}.log"));
+        std::os::unix::fs::symlink(target, &link).unwrap();
+        for input in [link.clone(), root.into(), root.join("**"), root.join("sub/*"), root.join("sub/*.log")]
+        {
+            let failure = enumerate_splits(&source(&input), 1, &local()).unwrap_err();
+            assert_eq!(
+                format!("{} {}", failure.code, failure.message),
+                format!(
+                    "H1301 the input `{}` is a link that leads nowhere; remove it, or mend what it names",
+                    link.display()
+                ),
+                "{}",
+                input.display()
+            );
+        }
+        // Not asked for.
+        assert_eq!(read_all(&source(root.join("**/*.txt")), 1).await, ["a"]);
+        fs::rename(&link, root.join(format!("sub/_{name}"))).unwrap();
+        assert_eq!(read_all(&source(root), 1).await, ["a"]);
+    }
+}
+
+#[test]
+fn a_file_that_hides_its_length_is_refused() {
+    let (version, memory) = ("/proc/version", "/proc/self/mem");
+    let failure = enumerate_splits(&source(version), 1, &local()).unwrap_err();
+    assert_eq!(
+        failure.message,
+        "the input `/proc/version` has no length, but is not empty; copy it to a regular file first"
+    );
+    let failure = enumerate_splits(&source(memory), 1, &local()).unwrap_err();
+    assert!(failure.message.starts_with("the input `/proc/self/mem` cannot be read: "), "{failure}");
+}
+
+/// What a reader gives when the file, of 4 MB in several splits, has become
+/// `length` bytes long.
+async fn read_resized(spec: &ConnectorSpec, length: u64) -> Result<Vec<String>, Failure> {
+    let file = fs::OpenOptions::new().write(true).open(spec.option("path").unwrap()).unwrap();
+    file.set_len(0).unwrap();
+    write_lines(spec);
+    let splits = enumerate_splits(spec, 1, &local()).unwrap();
+    assert!(splits.len() > 1);
+    file.set_len(length).unwrap();
+    let mut reader = SourceReader::open(spec, 32 * 1024, &local()).unwrap();
+    let mut found = Vec::new();
+    for split in splits {
+        reader.start(&split).await?;
+        while let Some(batch) = reader.next_batch().await? {
+            found.extend(lines(&batch));
+        }
+    }
+    Ok(found)
+}
+
+fn write_lines(spec: &ConnectorSpec) {
+    fs::write(spec.option("path").unwrap(), "0123456\n".repeat(500_000) + "open").unwrap();
+}
+
+#[tokio::test]
+async fn input_that_became_shorter_fails_and_what_was_added_is_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = source(folder.path().join("f"));
+    write_lines(&spec);
+    let cuts = [0, 1, 7, 8, (1 << 20) - 1, 1 << 20, (1 << 20) + 3, 2 << 20, 3_999_999, 4_000_000, 4_000_003];
+    for cut in cuts {
+        let failure = read_resized(&spec, cut).await.unwrap_err();
+        assert_eq!(
+            format!("{} {}", failure.code, failure.message),
+            format!(
+                "H1302 the input `{}/f` has {cut} bytes, but had 4000004 when the job began; \
+                 a file must not become shorter while it is read",
+                folder.path().display()
+            )
+        );
+    }
+    for length in [4_000_004, 4_000_005, 5_000_000] {
+        let found = read_resized(&spec, length).await.unwrap();
+        assert_eq!((found.len(), found.last().unwrap().as_str()), (500_001, "open"));
     }
 }
 

@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT: the first one asks for an ordered end.
+//! SIGTERM, SIGINT and SIGHUP: the first one asks for an ordered end.
 
 use crate::internal;
 use heddle_model::failure::Failure;
@@ -9,6 +9,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub enum StopSignal {
     Interrupt,
     Terminate,
+    /// The terminal was closed.
+    HangUp,
 }
 
 impl StopSignal {
@@ -16,12 +18,14 @@ impl StopSignal {
         match self {
             StopSignal::Interrupt => "SIGINT",
             StopSignal::Terminate => "SIGTERM",
+            StopSignal::HangUp => "SIGHUP",
         }
     }
 
     /// What a shell reports for a process that the signal ended.
     pub const fn exit_code(self) -> u8 {
         match self {
+            StopSignal::HangUp => 129,
             StopSignal::Interrupt => 130,
             StopSignal::Terminate => 143,
         }
@@ -31,6 +35,8 @@ impl StopSignal {
 pub struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    /// None under `nohup`, or when it came.
+    hang_up: Option<Signal>,
     last: StopSignal,
 }
 
@@ -44,15 +50,27 @@ impl Signals {
         let listen =
             |kind| signal(kind).map_err(|error| internal(format!("cannot listen for signals: {error}")));
         let (interrupt, terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
-        Ok(Self { interrupt, terminate, last: StopSignal::Interrupt })
+        let hang_up = if ignores_hang_up() { None } else { Some(listen(SignalKind::hangup())?) };
+        Ok(Self { interrupt, terminate, hang_up, last: StopSignal::Interrupt })
     }
 
     /// Cancel-safe.
     pub async fn next(&mut self) -> StopSignal {
+        let hang_up = async {
+            match &mut self.hang_up {
+                Some(signal) => signal.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         self.last = tokio::select! {
+            _ = hang_up => StopSignal::HangUp,
             _ = self.interrupt.recv() => StopSignal::Interrupt,
             _ = self.terminate.recv() => StopSignal::Terminate,
         };
+        if self.last == StopSignal::HangUp {
+            // A shell and the system may both tell of the closed terminal.
+            self.hang_up = None;
+        }
         self.last
     }
 
@@ -60,4 +78,13 @@ impl Signals {
     pub fn last(&self) -> StopSignal {
         self.last
     }
+}
+
+/// Whether the process was started to outlive its terminal.
+fn ignores_hang_up() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    // Of signal n, bit n - 1.
+    mask & 1 != 0
 }

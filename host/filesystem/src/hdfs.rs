@@ -200,6 +200,10 @@ impl FileSystem for Hdfs {
         self.call(self.client.rename(text(from)?, text(to)?, true))
     }
 
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.call(self.client.rename(text(from)?, text(to)?, false))
+    }
+
     fn link(&self, _: &Path, _: &Path) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }

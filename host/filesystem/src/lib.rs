@@ -76,7 +76,8 @@ pub trait FileSystem: fmt::Debug + Send + Sync + 'static {
     fn names(&self, folder: &Path) -> io::Result<Vec<OsString>>;
 
     /// All files below a folder, in no order; of folders below, those whose
-    /// names are wanted, and of files too.
+    /// names are wanted, and of files too. A link that leads nowhere is among
+    /// them as itself, which is no file.
     fn walk(&self, folder: &Path, wanted: &dyn Fn(&OsStr) -> bool) -> io::Result<Vec<(PathBuf, Status)>>;
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn Reader>>;
@@ -90,6 +91,10 @@ pub trait FileSystem: fmt::Debug + Send + Sync + 'static {
     /// Moves a file or a folder, at once for all who look. A file that is
     /// there is replaced.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// As [`rename`](Self::rename) of a file, but fails with `AlreadyExists` if
+    /// something is there, whoever else makes it at the same time.
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Gives a file a second name. `Unsupported` where files have one.
     fn link(&self, file: &Path, name: &Path) -> io::Result<()>;

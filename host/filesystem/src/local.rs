@@ -1,6 +1,8 @@
 //! The file system of this machine, and what is mounted into it.
 
 use crate::{CreateOptions, FileSystem, Kind, Reader, Status, Writer};
+use rustix::fs::{CWD, RenameFlags};
+use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata};
 use std::io::{self, Write};
@@ -43,8 +45,18 @@ impl FileSystem for Local {
         for entry in entries {
             let entry = match entry {
                 Ok(entry) => entry,
-                Err(error) if is_harmless(&error) => {
+                // A folder that is above: what is in it is found anyway.
+                Err(error) if error.loop_ancestor().is_some() => {
                     tracing::warn!(%error, "skipped while looking for files");
+                    continue;
+                }
+                Err(error) if error.depth() > 0 && leads_nowhere(&error) => {
+                    let path = error.path().unwrap_or(folder);
+                    let is_wanted = path.file_name().is_none_or(wanted);
+                    // None: gone since it was listed.
+                    if is_wanted && let Ok(metadata) = path.symlink_metadata() {
+                        files.push((path.to_owned(), status_of(&metadata)));
+                    }
                     continue;
                 }
                 Err(error) => return Err(error.into()),
@@ -86,6 +98,21 @@ impl FileSystem for Local {
         fs::rename(from, to)
     }
 
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+            // The file system does not know how; it may know links, which
+            // replace nothing either.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
+            renamed => return Ok(renamed?),
+        }
+        match fs::hard_link(from, to) {
+            // By a rename that got half-way.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && is_same(from, to) => {}
+            linked => linked?,
+        }
+        fs::remove_file(from)
+    }
+
     fn link(&self, file: &Path, name: &Path) -> io::Result<()> {
         fs::hard_link(file, name)
     }
@@ -107,10 +134,18 @@ impl FileSystem for Local {
     }
 }
 
-/// A link that leads nowhere or in a circle is no file.
-fn is_harmless(error: &walkdir::Error) -> bool {
-    let is_missing = error.io_error().is_some_and(|error| error.kind() == io::ErrorKind::NotFound);
-    error.loop_ancestor().is_some() || (error.depth() > 0 && is_missing)
+/// Whether a file has both names.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let id = |path: &Path| path.symlink_metadata().map(|metadata| (metadata.dev(), metadata.ino()));
+    matches!((id(one), id(other)), (Ok(one), Ok(other)) if one == other)
+}
+
+/// Of a link: to what is not there, or to itself.
+fn leads_nowhere(error: &walkdir::Error) -> bool {
+    let error = error.io_error();
+    error.is_some_and(|error| {
+        error.kind() == io::ErrorKind::NotFound || Errno::from_io_error(error) == Some(Errno::LOOP)
+    })
 }
 
 struct LocalReader(File);

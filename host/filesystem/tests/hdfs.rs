@@ -101,6 +101,14 @@ async fn a_rename_replaces_a_file_and_a_walk_finds_all() {
         }
         system.rename(&folder.join("b"), &folder.join("a")).unwrap();
         assert_eq!(system.read(&folder.join("a")).unwrap(), b"two");
+        // Or does not, if so wanted.
+        write("b", "three");
+        let refused = system.rename_new(&folder.join("b"), &folder.join("a")).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::AlreadyExists, "{refused}");
+        assert_eq!(system.read(&folder.join("a")).unwrap(), b"two");
+        system.remove_file(&folder.join("a")).unwrap();
+        system.rename_new(&folder.join("b"), &folder.join("a")).unwrap();
+        assert_eq!(system.read(&folder.join("a")).unwrap(), b"three");
         let wanted = |name: &std::ffi::OsStr| !name.to_string_lossy().starts_with('_');
         let mut found: Vec<PathBuf> =
             system.walk(&folder, &wanted).unwrap().into_iter().map(|(path, _)| path).collect();

@@ -4,7 +4,7 @@
 //! All of it may block on a disk or a network and runs on blocking threads.
 //! Does not know what a split or a committable holds.
 
-use heddle_connectors::Published;
+use heddle_connectors::{Published, Reservation};
 use heddle_filesystem::FileSystems;
 use heddle_model::failure::{ErrorCode, Failure};
 use heddle_model::id::{JobId, VertexId};
@@ -14,6 +14,7 @@ use heddle_model::task::{Committable, InputSplit};
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
+use std::sync::{Mutex, PoisonError};
 
 /// The connectors, as far as a job master needs them.
 pub trait Outputs: Send + Sync + 'static {
@@ -35,9 +36,17 @@ pub trait Outputs: Send + Sync + 'static {
     fn discard_sink(&self, sink: &ConnectorSpec, job: JobId) -> Result<(), Failure>;
 }
 
-/// The connectors of the host.
+/// The connectors of the host, for one job.
 pub(crate) struct HostOutputs {
-    pub(crate) files: FileSystems,
+    files: FileSystems,
+    /// What the job's sinks write to is its own until the job master ends.
+    reserved: Mutex<Vec<Reservation>>,
+}
+
+impl HostOutputs {
+    pub(crate) fn new(files: FileSystems) -> Self {
+        Self { files, reserved: Mutex::default() }
+    }
 }
 
 impl Outputs for HostOutputs {
@@ -46,7 +55,9 @@ impl Outputs for HostOutputs {
     }
 
     fn prepare_sink(&self, sink: &ConnectorSpec, job: JobId) -> Result<(), Failure> {
-        heddle_connectors::prepare_sink(sink, job, &self.files)
+        let reservation = heddle_connectors::prepare_sink(sink, job, &self.files)?;
+        self.reserved.lock().unwrap_or_else(PoisonError::into_inner).push(reservation);
+        Ok(())
     }
 
     fn publish_sink(

@@ -113,7 +113,7 @@ pub struct Service {
 impl Service {
     /// `files`: where the job's inputs and outputs are.
     pub fn new(options: Options, rpc: Arc<dyn RpcService>, files: FileSystems) -> (Self, Handle) {
-        Self::with_outputs(options, rpc, Arc::new(HostOutputs { files }))
+        Self::with_outputs(options, rpc, Arc::new(HostOutputs::new(files)))
     }
 
     /// With connectors other than the host's.

@@ -139,7 +139,7 @@ impl Files {
                 Kind::Folder => system.walk(&folder, &|_| true)?,
                 _ => vec![(folder.clone(), system.status(&folder)?)],
             };
-            let named = files.into_iter().map(|(path, _)| {
+            let named = files.into_iter().filter(|(_, status)| status.kind == Kind::File).map(|(path, _)| {
                 let below = path.strip_prefix(&folder).ok().filter(|name| !name.as_os_str().is_empty());
                 let name = below.map(Path::as_os_str).or(path.file_name()).unwrap_or_default();
                 let mut resource = resource(&*system, &path)?;

@@ -57,7 +57,10 @@ fn files_of(address: &str) -> std::io::Result<Vec<(String, PathBuf)>> {
         return Ok(vec![(name.to_owned(), path.to_path_buf())]);
     }
     let mut files = Vec::new();
-    for (file, _) in Local.walk(path, &|_| true)? {
+    for (file, status) in Local.walk(path, &|_| true)? {
+        if status.kind != Kind::File {
+            continue;
+        }
         let below = file.strip_prefix(path).ok().and_then(Path::to_str);
         let below = below.ok_or_else(|| std::io::Error::other(format!("{} is no text", file.display())))?;
         files.push((format!("{name}/{below}"), file));

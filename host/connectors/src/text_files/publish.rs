@@ -3,23 +3,28 @@
 //!
 //! Everything unpublished lies in a hidden folder of the job inside of the
 //! output folder, so that publishing is one `rename` a file. A note in it says
-//! what was there before. Every step may be done again.
+//! what was there before: only that is replaced. Every step may be done again.
 
 use super::Place;
+use super::others::{self, Reservation};
 use crate::committable::Content;
 use crate::{invalid, io_failed};
-use heddle_filesystem::{CreateOptions, FileSystem, FileSystems, Kind, is_unavailable};
+use heddle_filesystem::{CreateOptions, FileSystem, FileSystems, Kind, Status, is_unavailable};
 use heddle_model::failure::Failure;
 use heddle_model::id::{ExecutionAttemptId, JobId};
 use heddle_model::plan::{ConnectorSpec, TransformationId};
 use heddle_model::task::Committable;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
 /// What a published file's name begins with; only such files are replaced.
 const PART: &str = "part-";
 const NOTE: &str = "prepared.json";
+/// What the name of a job's temporary folder begins with; hidden, so that no
+/// reader takes its files for output.
+pub(super) const TEMPORARY: &str = ".heddle-";
 
 /// What `prepare` found.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -27,12 +32,26 @@ struct Note {
     /// How many folders were made: the output folder, its parent, …
     created: usize,
     /// Files of earlier jobs, to be removed when the new ones are published.
-    replaced: Vec<String>,
+    replaced: BTreeMap<String, Former>,
+    /// Some files may be published already.
+    publishing: bool,
 }
 
-/// Hidden, so that no reader takes its files for output.
+/// Tells a file of an earlier job from one that another job put in its place.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Former {
+    length: u64,
+    modified_ms: i64,
+}
+
+impl Former {
+    fn of(status: &Status) -> Self {
+        Self { length: status.length, modified_ms: status.modified_ms }
+    }
+}
+
 pub(super) fn temporary_folder(job: JobId) -> String {
-    format!(".heddle-{job}")
+    format!("{TEMPORARY}{job}")
 }
 
 pub(super) fn temporary_file(sink: TransformationId, attempt: ExecutionAttemptId) -> String {
@@ -69,11 +88,16 @@ fn read_note(system: &dyn FileSystem, temporary: &Path) -> io::Result<Option<Not
     }
 }
 
+/// What cannot be read may be of a job that publishes.
+pub(super) fn is_publishing(system: &dyn FileSystem, temporary: &Path) -> bool {
+    read_note(system, temporary).map_or(true, |note| note.is_some_and(|note| note.publishing))
+}
+
 fn names(system: &dyn FileSystem, folder: &Path) -> io::Result<Vec<String>> {
     Ok(system.names(folder)?.iter().map(|name| name.to_string_lossy().into_owned()).collect())
 }
 
-pub(crate) fn prepare(spec: &ConnectorSpec, job: JobId, files: &FileSystems) -> Result<(), Failure> {
+pub(crate) fn prepare(spec: &ConnectorSpec, job: JobId, files: &FileSystems) -> Result<Reservation, Failure> {
     let place = Place::of(spec, files)?;
     let cannot = |error: io::Error| {
         place.unusable(format!("the output folder `{}` cannot be written: {error}", place.show()), &error)
@@ -102,25 +126,38 @@ fn prepare_folder(
     job: JobId,
     place: &Place,
     created: usize,
-) -> io::Result<Result<(), Failure>> {
+) -> io::Result<Result<Reservation, Failure>> {
     let system = &*place.system;
     let temporary = place.path.join(temporary_folder(job));
+    let _alone = others::alone_in(place);
     if read_note(system, &temporary)?.is_some() {
-        return Ok(Ok(()));
+        return Reservation::take(place, job).map(Ok);
     }
-    let visible: Vec<String> =
-        names(system, &place.path)?.into_iter().filter(|name| !name.starts_with(['.', '_'])).collect();
+    let all = names(system, &place.path)?;
+    if let Err(failure) = others::clear(place, job, &all) {
+        return Ok(Err(failure));
+    }
+    let visible: Vec<String> = all.into_iter().filter(|name| !name.starts_with(['.', '_'])).collect();
     let overwrite = spec.option("overwrite") == Some("true");
     if !overwrite && !visible.is_empty() {
         return Ok(Err(invalid(format!(
-            "the output folder `{}` is not empty; choose another, or set the sink's option `overwrite` to true",
+            "the output folder `{}` is not empty; choose another or empty it \
+             (a job may allow to replace what is there, by its sink's option `overwrite`)",
             place.show()
         ))));
     }
+    let mut replaced = BTreeMap::new();
+    for name in visible.into_iter().filter(|name| name.starts_with(PART)) {
+        match system.status(&place.path.join(&name)) {
+            Ok(status) => drop(replaced.insert(name, Former::of(&status))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
     system.create_folders(&temporary, None)?;
-    let replaced = visible.into_iter().filter(|name| name.starts_with(PART)).collect();
-    write_note(system, &temporary, &Note { created, replaced })?;
-    Ok(Ok(()))
+    let reservation = Reservation::take(place, job)?;
+    write_note(system, &temporary, &Note { created, replaced, publishing: false })?;
+    Ok(Ok(reservation))
 }
 
 pub(crate) fn publish(
@@ -164,17 +201,17 @@ fn publish_files(
     let temporary = folder.join(temporary_folder(job));
     // Done before, if it is not there.
     let there = system.exists(&temporary)?;
-    let note = if there { read_note(system, &temporary)? } else { None };
+    let mut note = if there { read_note(system, &temporary)?.unwrap_or_default() } else { Note::default() };
+    if there && !note.publishing {
+        note.publishing = true;
+        write_note(system, &temporary, &note)?;
+    }
     let mut published = Vec::new();
     for file in files {
         let name = published_file(file.sink, file.subtask);
         let (from, to) = (temporary.join(&file.file), folder.join(&name));
         if there && system.exists(&from)? {
-            let foreign = !note.as_ref().is_some_and(|note| note.replaced.contains(&name));
-            if foreign && system.exists(&to)? {
-                return Err(io::Error::other(format!("`{name}` was put there while the job ran")));
-            }
-            system.rename(&from, &to)?;
+            publish_file(system, &from, &to, note.replaced.get(&name))?;
         } else if system.status(&to).map(|status| status.length).ok() != Some(file.bytes) {
             return Err(io::Error::other(format!("the file of subtask {} is missing", file.subtask)));
         }
@@ -184,15 +221,41 @@ fn publish_files(
     if !there {
         return Ok(());
     }
-    if let Some(mut note) = note {
-        for old in note.replaced.drain(..).filter(|old| !published.contains(old)) {
-            unless_missing(system.remove_file(&folder.join(old)))?;
+    for (old, former) in std::mem::take(&mut note.replaced) {
+        let old_file = folder.join(&old);
+        if !published.contains(&old) && is_former(system, &old_file, &former)? {
+            unless_missing(system.remove_file(&old_file))?;
         }
-        // Another sink of the job may publish into the folder after this one.
-        write_note(system, &temporary, &note)?;
     }
+    // Another sink of the job may publish into the folder after this one.
+    write_note(system, &temporary, &note)?;
     remove_temporary(system, &temporary, sinks)?;
     system.sync_folder(folder)
+}
+
+/// Replaces the file of an earlier job, and no other.
+fn publish_file(system: &dyn FileSystem, from: &Path, to: &Path, former: Option<&Former>) -> io::Result<()> {
+    if let Some(former) = former
+        && is_former(system, to, former)?
+    {
+        return system.rename(from, to);
+    }
+    system.rename_new(from, to).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => {
+            let name = to.file_name().unwrap_or_default().to_string_lossy();
+            io::Error::other(format!("`{name}` was put there while the job ran, by another job perhaps"))
+        }
+        _ => error,
+    })
+}
+
+/// Whether the file is still the one that was there when the job began.
+fn is_former(system: &dyn FileSystem, file: &Path, former: &Former) -> io::Result<bool> {
+    match system.status(file) {
+        Ok(status) => Ok(Former::of(&status) == *former),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Removes the files of earlier attempts, and the folder once no sink of the

@@ -9,7 +9,7 @@
 use super::Place;
 use super::splits::{Piece, Split};
 use crate::batch_lines::Encoder;
-use crate::invalid;
+use crate::{invalid, io_failed};
 use bytes::Bytes;
 use heddle_filesystem::{FileSystems, Reader};
 use heddle_model::failure::Failure;
@@ -39,6 +39,8 @@ struct OpenFile {
     place: Place,
     position: u64,
     end: u64,
+    /// Of the file, when it was cut into pieces.
+    length: u64,
 }
 
 pub(crate) struct SplitReader {
@@ -104,11 +106,10 @@ impl SplitReader {
                 if self.buffer.len() < self.filled + length + 1 {
                     self.buffer.resize(self.filled + length + 1, 0);
                 }
-                let read = open.read(&mut self.buffer[self.filled..][..length])?;
-                self.filled += read;
-                wanted = wanted.saturating_sub(read.max(1));
-                // Fewer bytes than asked for: the file ends here.
-                if open.left() == 0 || read < length {
+                open.read(&mut self.buffer[self.filled..][..length])?;
+                self.filled += length;
+                wanted = wanted.saturating_sub(length.max(1));
+                if open.left() == 0 {
                     self.open = None;
                     if self.filled > 0 && self.buffer[self.filled - 1] != b'\n' {
                         self.buffer[self.filled] = b'\n';
@@ -170,7 +171,7 @@ impl SplitReader {
 fn line_too_long(path: &Path, limit: usize) -> Failure {
     invalid(format!(
         "a line of `{}`, or of a file read right before it, is longer than {limit} bytes; \
-         raise the source's option `max-line-length`, or check that it is a text file",
+         check that it is a text file (a job may allow longer lines, by its source's option `max-line-length`)",
         path.display()
     ))
 }
@@ -179,17 +180,35 @@ fn read_failed(place: &Place, error: &io::Error) -> Failure {
     place.failed(format!("the input `{}` cannot be read: {error}", place.show()), error)
 }
 
+/// Of a file that had this length when it was cut into pieces, and ends before.
+fn too_short(place: &Place, length: u64) -> Failure {
+    let name = place.show();
+    match place.system.status(&place.path) {
+        Ok(status) if status.length < length => io_failed(format!(
+            "the input `{name}` has {} bytes, but had {length} when the job began; \
+             a file must not become shorter while it is read",
+            status.length
+        )),
+        Ok(_) => io_failed(format!(
+            "the input `{name}` ends before its length of {length} bytes; copy it to a regular file first"
+        )),
+        Err(error) => read_failed(place, &error),
+    }
+}
+
 impl OpenFile {
     fn left(&self) -> u64 {
         self.end - self.position
     }
 
-    /// Fills the buffer unless the file ends before.
-    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
+    fn read(&mut self, buffer: &mut [u8]) -> Result<(), Failure> {
         let read = self.reader.read_at(buffer, self.position);
         let read = read.map_err(|error| read_failed(&self.place, &error))?;
+        if read < buffer.len() {
+            return Err(too_short(&self.place, self.length));
+        }
         self.position += read as u64;
-        Ok(read)
+        Ok(())
     }
 }
 
@@ -203,7 +222,11 @@ fn open(files: &FileSystems, piece: &Piece, max_line_length: usize) -> Result<Op
         if position == 0 {
             return Ok(Some(0));
         }
-        behind_newline(&mut *reader, position - 1, limit).map_err(|error| read_failed(&place, &error))
+        let limit = limit.min(piece.length - (position - 1));
+        behind_newline(&mut *reader, position - 1, limit).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => too_short(&place, piece.length),
+            _ => read_failed(&place, &error),
+        })
     };
     // No need to look further than the piece: a line that begins behind it is
     // another piece's.
@@ -212,12 +235,12 @@ fn open(files: &FileSystems, piece: &Piece, max_line_length: usize) -> Result<Op
         return Ok(None);
     }
     // A line that goes on too long is found when it is read.
-    let end = line_start(piece.end, limit)?.unwrap_or(piece.end + limit);
-    Ok(Some(OpenFile { reader, place, position: start, end }))
+    let end = line_start(piece.end, limit)?.unwrap_or(piece.length.min(piece.end + limit));
+    Ok(Some(OpenFile { reader, place, position: start, end, length: piece.length }))
 }
 
 /// The position behind the first newline at or behind `position`, if there is
-/// one within `limit` bytes.
+/// one within `limit` bytes, which the file has.
 fn behind_newline(reader: &mut dyn Reader, position: u64, limit: u64) -> io::Result<Option<u64>> {
     let mut block = [0; SEARCH_SIZE];
     let mut searched = 0;
@@ -228,7 +251,7 @@ fn behind_newline(reader: &mut dyn Reader, position: u64, limit: u64) -> io::Res
             return Ok(Some(position + searched + newline as u64 + 1));
         }
         if read < length {
-            break;
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
         searched += read as u64;
     }
@@ -307,7 +330,7 @@ mod tests {
                 points.sort();
                 points.dedup();
                 let ranges = points.windows(2);
-                pieces.extend(ranges.map(|at| Piece::new(file.path(), at[0] as u64, at[1] as u64)));
+                pieces.extend(ranges.map(|at| Piece::new(file.path(), at[0] as u64, at[1] as u64, length as u64)));
             }
             let expected: Vec<String> = contents.iter().flat_map(|content| model(content)).collect();
             let mut reader = new_reader(batch_size, 1 << 20);
@@ -327,8 +350,8 @@ mod tests {
         let length = file.as_file().metadata().unwrap().len();
         for cut in [1, 11, 12, 2 * READ_SIZE as u64, length - 1] {
             let mut reader = new_reader(32 << 10, 16 << 20);
-            let mut found = read(&mut reader, vec![Piece::new(file.path(), 0, cut)]).unwrap();
-            found.extend(read(&mut reader, vec![Piece::new(file.path(), cut, length)]).unwrap());
+            let mut found = read(&mut reader, vec![Piece::new(file.path(), 0, cut, length)]).unwrap();
+            found.extend(read(&mut reader, vec![Piece::new(file.path(), cut, length, length)]).unwrap());
             assert_eq!(found, lines);
         }
     }
@@ -342,7 +365,7 @@ mod tests {
                 let too_long = file_of(format!("{head}{}\nb\n", "z".repeat(limit + 1)).as_bytes());
                 let whole = |file: &tempfile::NamedTempFile| {
                     let length = file.as_file().metadata().unwrap().len();
-                    read(&mut new_reader(batch_size, limit), vec![Piece::new(file.path(), 0, length)])
+                    read(&mut new_reader(batch_size, limit), vec![Piece::new(file.path(), 0, length, length)])
                 };
                 assert_eq!(whole(&fits).unwrap().len(), before / 2 + 2);
                 let failure = whole(&too_long).unwrap_err();
@@ -357,17 +380,17 @@ mod tests {
     fn a_file_without_any_newline_costs_no_more_than_the_limit() {
         let file = file_of(&vec![0; 40 << 20]);
         let mut reader = new_reader(32 << 10, 1 << 20);
-        let failure = read(&mut reader, vec![Piece::new(file.path(), 0, 40 << 20)]).unwrap_err();
+        let failure = read(&mut reader, vec![Piece::new(file.path(), 0, 40 << 20, 40 << 20)]).unwrap_err();
         assert!(failure.message.contains("longer than 1048576 bytes"), "{failure}");
         assert!(reader.buffer.capacity() < 4 << 20);
         // A piece in the middle has no line of its own.
-        let middle = vec![Piece::new(file.path(), 8 << 20, 16 << 20)];
+        let middle = vec![Piece::new(file.path(), 8 << 20, 16 << 20, 40 << 20)];
         assert_eq!(read(&mut new_reader(32 << 10, 1 << 20), middle).unwrap(), Vec::<String>::new());
     }
 
     #[test]
     fn a_file_that_went_away_is_named() {
-        let piece = Piece::new(Path::new("/nowhere/at.all"), 0, 10);
+        let piece = Piece::new(Path::new("/nowhere/at.all"), 0, 10, 10);
         let failure = read(&mut new_reader(100, 100), vec![piece]).unwrap_err();
         assert_eq!(
             failure.message,

@@ -47,6 +47,8 @@ pub(crate) struct Piece {
     file: FileName,
     pub(crate) start: u64,
     pub(crate) end: u64,
+    /// Of the file, when it was cut: what comes behind it later is not read.
+    pub(crate) length: u64,
 }
 
 /// A path as JSON: a text if it is one.
@@ -58,12 +60,12 @@ enum FileName {
 }
 
 impl Piece {
-    pub(crate) fn new(file: &Path, start: u64, end: u64) -> Self {
+    pub(crate) fn new(file: &Path, start: u64, end: u64, length: u64) -> Self {
         let file = match file.to_str() {
             Some(text) => FileName::Text(text.to_owned()),
             None => FileName::Bytes(file.as_os_str().as_bytes().to_vec()),
         };
-        Self { file, start, end }
+        Self { file, start, end, length }
     }
 
     pub(crate) fn path(&self) -> PathBuf {
@@ -113,7 +115,7 @@ fn find_files(input: &Place) -> Result<Vec<Found>, Failure> {
         Found { address: place.address(), length: status.length, block_bytes: status.block_bytes }
     };
     let files = match input.system.status(path) {
-        Ok(status) if status.kind == Kind::File => return Ok(vec![found(path.clone(), &status)]),
+        Ok(status) if status.kind == Kind::File => vec![(path.clone(), status)],
         Ok(status) if status.kind == Kind::Folder => {
             let files = walk(input, path, None, false)?;
             if files.is_empty() {
@@ -145,6 +147,7 @@ fn find_files(input: &Place) -> Result<Vec<Found>, Failure> {
             }
             files
         }
+        Err(_) if input.system.is_local() && path.is_symlink() => return Err(leads_nowhere(input)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(invalid(format!("the input `{}` does not exist{}", input.show(), seen_from(path))));
         }
@@ -153,9 +156,38 @@ fn find_files(input: &Place) -> Result<Vec<Found>, Failure> {
             return Err(input.unusable(message, &error));
         }
     };
+    if input.system.is_local() {
+        for (path, _) in files.iter().filter(|(_, status)| status.length == 0) {
+            check_empty(&Place { path: path.clone(), ..input.clone() })?;
+        }
+    }
     let mut files: Vec<Found> = files.into_iter().map(|(path, status)| found(path, &status)).collect();
     files.sort_by(|one, other| one.address.cmp(&other.address));
     Ok(files)
+}
+
+fn leads_nowhere(link: &Place) -> Failure {
+    invalid(format!(
+        "the input `{}` is a link that leads nowhere; remove it, or mend what it names",
+        link.show()
+    ))
+}
+
+/// Its length says that there is nothing to read. Files of the kernel (`/proc`)
+/// say so too, and give something.
+fn check_empty(input: &Place) -> Result<(), Failure> {
+    let cannot = |error: io::Error| {
+        let message = format!("the input `{}` cannot be read: {error}", input.show());
+        input.unusable(message, &error)
+    };
+    let read = input.system.open(&input.path).and_then(|mut file| file.read_at(&mut [0], 0));
+    if read.map_err(cannot)? > 0 && input.system.status(&input.path).map_err(cannot)?.length == 0 {
+        return Err(invalid(format!(
+            "the input `{}` has no length, but is not empty; copy it to a regular file first",
+            input.show()
+        )));
+    }
+    Ok(())
 }
 
 /// Where a relative path was looked for.
@@ -200,6 +232,10 @@ fn walk(
                 || file.ancestors().take(depth).any(|part| matcher.is_match(part))
         };
         if matcher.is_none_or(matches) {
+            if status.kind != Kind::File {
+                let link = Place { path: path.to_path_buf(), ..input.clone() };
+                return Err(leads_nowhere(&link));
+            }
             files.push((path.to_path_buf(), status));
         }
     }
@@ -245,7 +281,7 @@ fn cut(files: &[Found], parallelism: u32) -> Vec<Split> {
                 splits.push(Split { pieces: std::mem::take(&mut pieces) });
                 filled = 0;
             }
-            pieces.push(Piece::new(&file.address, start, end));
+            pieces.push(Piece::new(&file.address, start, end, file.length));
             filled += cost;
             start = end;
         }
@@ -302,7 +338,7 @@ mod tests {
     #[test]
     fn a_path_that_is_no_text_survives() {
         let path = PathBuf::from(OsString::from_vec(b"caf\xe9.txt".to_vec()));
-        let piece = Piece::new(&path, 1, 2);
+        let piece = Piece::new(&path, 1, 2, 2);
         let read: Piece = serde_json::from_slice(&serde_json::to_vec(&piece).unwrap()).unwrap();
         assert_eq!(read.path(), path);
     }
