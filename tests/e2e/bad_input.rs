@@ -35,12 +35,28 @@ fn files_that_are_no_component() {
     // The smallest component there is: of no world that we know.
     let other = write("other.wasm", b"\0asm\x0d\0\x01\0");
     run(&[path(&other)]).expect_error("H1002", &["heddle:operator"]);
+    // And one that does something, but not what a job does.
+    let other = text_component("(instance $i) (export \"shop:cart/total@1.0.0\" (instance $i))");
+    let other = write("cart.wasm", &other);
+    run(&[path(&other)]).expect_error("H1002", &["heddle:operator", "shop:cart/total@1.0.0"]);
+}
+
+fn text_component(text: &str) -> Vec<u8> {
+    wat::parse_str(format!("(component {text})")).expect("text of a component")
 }
 
 #[test]
 fn what_was_not_granted_is_named_with_its_grant() {
     run(&[path(&guest("wants-sockets"))]).expect_error("H1003", &["wasi:sockets/", "`sockets`"]);
     run(&[path(&guest("wants-files"))]).expect_error("H1003", &["wasi:filesystem/", "`filesystem`"]);
+    let http = text_component(
+        "(import \"wasi:http/outgoing-handler@0.2.6\" (instance)) \
+         (instance $job) (export \"heddle:operator/job@0.1.0\" (instance $job))",
+    );
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("wants-http.wasm");
+    std::fs::write(&file, http).expect("a file");
+    run(&[path(&file)]).expect_error("H1003", &["wasi:http/outgoing-handler@0.2.6", "`http`"]);
 }
 
 #[test]

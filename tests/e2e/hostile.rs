@@ -54,7 +54,7 @@ fn plans_that_cannot_be_are_refused_before_anything_runs() {
         ("plan-loop", "H1101"),
         ("plan-trap", "H1101"),
         ("plan-many", "H1102"),
-        ("plan-cycle", "H1102"),
+        ("plan-source-with-input", "H1102"),
         ("plan-unknown-input", "H1102"),
         ("plan-duplicate-id", "H1102"),
         ("plan-empty", "H1102"),
@@ -67,6 +67,7 @@ fn plans_that_cannot_be_are_refused_before_anything_runs() {
     for (name, code) in cases {
         attack(name).expect_error(code, &[]);
     }
+    attack("plan-cycle").expect_error("H1102", &["'hostile union'", "cycle"]);
 }
 
 #[test]

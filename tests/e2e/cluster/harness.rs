@@ -171,7 +171,8 @@ impl Cluster {
         self.heddle(&["cancel", "-m", &self.remote(), job]).run()
     }
 
-    fn remote(&self) -> String {
+    /// Where clients find its JobManager.
+    pub fn remote(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 

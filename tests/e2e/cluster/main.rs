@@ -9,5 +9,6 @@ mod faults;
 mod harness;
 mod hostile;
 mod life;
+mod neighbours;
 mod proxy;
 mod wires;

@@ -22,12 +22,18 @@ pub fn main(env: &mut StreamExecutionEnvironment, args: Args) -> heddle::Result<
     }
     let good_from: u32 = args.parse_or("good-from", u32::MAX)?;
     let endless = fault == "endless" || fault == "slow-sink";
-    let generator = if endless { Generator::unbounded() } else { Generator::count(10_000) };
+    let records: Option<u64> = args.get("records").map(|_| args.parse_or("records", 0)).transpose()?;
+    let generator = match records {
+        Some(records) => Generator::count(records),
+        None if endless => Generator::unbounded(),
+        None => Generator::count(10_000),
+    };
     let numbers = env.generate(generator, |number| number).name("numbers").rebalance();
+    let steps: u64 = args.parse_or("steps", 20_000)?;
     let kind = fault.clone();
     let mapped = numbers
         .map(move |number| match kind.as_str() {
-            "slow-sink" => (0..20_000).fold(number, |sum, step| std::hint::black_box(sum ^ step) ^ step),
+            "slow-sink" => (0..steps).fold(number, |sum, step| std::hint::black_box(sum ^ step) ^ step),
             "panics" if number == at => panic!("cannot take number {number}"),
             "prints" if number == at => {
                 println!("number {number} came by");

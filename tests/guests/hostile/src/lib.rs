@@ -86,7 +86,19 @@ fn plan_of(attack: &str) -> Vec<Transformation> {
                 plan.push(extra);
             }
         }
-        "plan-cycle" => plan[0].inputs = vec![SINK],
+        "plan-source-with-input" => plan[0].inputs = vec![SINK],
+        "plan-cycle" => {
+            // union → map → union, of which the sink reads too.
+            let map = 50;
+            let mut union =
+                transformation(PARTITION, "hostile union", TransformationKind::Union, vec![SOURCE, map]);
+            union.output = Some(numbers());
+            let mut mapped =
+                transformation(map, "hostile map", TransformationKind::OneInput, vec![PARTITION]);
+            mapped.output = Some(numbers());
+            plan[1].inputs = vec![map];
+            plan.extend([union, mapped]);
+        }
         "plan-unknown-input" => plan[1].inputs = vec![77],
         "plan-duplicate-id" => plan[1].id = SOURCE,
         "plan-empty" => plan.clear(),
