@@ -83,6 +83,8 @@ fn main() -> Result<()> {
     let job: Job = match job.as_str() {
         "word-count" => bench_word_count::main,
         "map-filter" => bench_map_filter::main,
+        "keyed-reduce" => bench_keyed_reduce::main,
+        "plain-user" => bench_plain_user::main,
         other => bail!("no job {other}"),
     };
     let graph = std::fs::read_to_string(graph).with_context(|| graph.clone())?;
