@@ -1,5 +1,6 @@
 //! Sinks inside the guest: a function of the program, or nothing.
 
+use crate::block::Block;
 use crate::element::Element;
 use crate::error::{IntoResult, Result};
 use crate::failure;
@@ -27,6 +28,17 @@ where
         if let Err(error) = (self.f)(value).into_result() {
             failure::fail(error);
         }
+    }
+
+    fn push_block<'a>(&mut self, block: &mut Block<T::View<'a>>) {
+        position::operator(self.id);
+        block.enter();
+        block.drain(|row, value| {
+            position::row(row);
+            if let Err(error) = (self.f)(value).into_result() {
+                failure::fail(error);
+            }
+        });
     }
 
     fn signal(&mut self, _: Signal) -> Result<()> {
