@@ -24,13 +24,16 @@ fn files_that_are_no_component() {
     let component = std::fs::read(example("word-count")).expect("the example");
     let cases: &[(&str, Vec<u8>, &str)] = &[
         ("empty.wasm", vec![], "empty"),
-        ("text.wasm", b"hello\n".to_vec(), "not WebAssembly"),
+        ("text.wasm", b"hello\n".to_vec(), "a text file: build the job for the target wasm32-wasip2"),
         ("truncated.wasm", component[..component.len() / 2].to_vec(), "truncated"),
         ("module.wasm", b"\0asm\x01\0\0\0".to_vec(), "wasm32-wasip2"),
     ];
     for (name, content, word) in cases {
         run(&[path(&write(name, content))]).expect_error("H1001", &[name, word]);
     }
+    let longer = [&component[..], b"more"].concat();
+    run(&[path(&write("longer.wasm", &longer))]).expect_error("H1001", &["something was added to it"]);
+    run(&[""]).expect_error("H1001", &["the name of the component is empty"]);
     run(&["no-such-file.wasm"]).expect_error("H1001", &["no-such-file.wasm", "no such file"]);
     // The smallest component there is: of no world that we know.
     let other = write("other.wasm", b"\0asm\x0d\0\x01\0");
@@ -66,7 +69,7 @@ fn a_main_that_does_not_give_a_plan() {
     run(&[faulty, "main-panics"]).expect_error("H1101", &["main is broken", "src/lib.rs:"]);
     run(&[faulty, "main-fails"]).expect_error("H1101", &["main does not like this"]);
     run(&["-D", "taskmanager.wasm.plan-timeout=1s", faulty, "main-never-returns"])
-        .expect_error("H1101", &["did not return within 1s"]);
+        .expect_error("H1101", &["did not return within 1s", "in `main` (src/lib.rs)"]);
     run(&[path(&example("word-count"))]).expect_error("H1101", &["--input"]);
 }
 
@@ -93,12 +96,25 @@ fn a_main_must_build_the_same_graph_in_every_subtask() {
 fn an_operator_that_fails_is_named_with_subtask_record_and_line() {
     let faulty = guest("faulty");
     let faulty = path(&faulty);
-    run(&["-p", "1", faulty, "panics"]).expect_error(
+    let panicked = run(&["-p", "1", faulty, "panics"]).expect_error(
         "H2001",
         &["'work'", "(1/1)", "on record 1234", "tests/guests/faulty/src/lib.rs:", "cannot take number 1234"],
     );
+    // The backtrace names the same place, of the frames of the user alone.
+    let lines: Vec<&str> = panicked.stderr.lines().map(str::trim).collect();
+    let frames: Vec<&&str> = lines.iter().filter(|line| line.starts_with("at ")).collect();
+    assert!(
+        frames.len() == 1 && frames[0].contains("(tests/guests/faulty/src/lib.rs:"),
+        "one frame expected:\n{}",
+        panicked.stderr
+    );
+    assert!(!lines.contains(&""), "an empty line:\n{}", panicked.stderr);
     run(&["-p", "1", faulty, "index"]).expect_error("H2001", &["'work'", "index out of bounds"]);
-    run(&["-p", "2", faulty, "fails"]).expect_error("H2002", &["'check'", "number 1234 is refused"]);
+    let failed = run(&["-p", "2", faulty, "fails"]).expect_error(
+        "H2002",
+        &["'check' in task 'work -> check -> ", "/2)' failed: number 1234 is refused", "(at record "],
+    );
+    assert!(failed.stderr.contains("'heddle explain H2002' tells"), "{}", failed.stderr);
     run(&["-p", "1", "-D", "taskmanager.wasm.call-timeout=1s", faulty, "loops"])
         .expect_error("H2003", &["did not return within 1s", "taskmanager.wasm.call-timeout"]);
 }
@@ -108,7 +124,7 @@ fn parallelism_out_of_bounds() {
     let word_count = example("word-count");
     for parallelism in ["0", "99999"] {
         run(&["-p", parallelism, path(&word_count), "--input", "/etc/hostname", "--output", "/tmp/never"])
-            .expect_error("H1104", &[parallelism]);
+            .expect_error("H1201", &["`parallelism.default`", parallelism, "from 1 to 32768 (from -p)"]);
     }
     assert!(!Path::new("/tmp/never").exists());
 }

@@ -237,3 +237,92 @@ fn the_plan_of_a_component_is_shown() {
     assert!(nodes.iter().all(|node| node["parallelism"] == 3), "{plan}");
     assert!(!Path::new("/tmp/never").exists());
 }
+
+#[test]
+fn what_a_run_would_refuse_the_configuration_says_too() {
+    for (options, words) in [
+        (&["-p", "0"][..], &["`parallelism.default`: `0` is not an integer from 1 to 32768 (from -p)"][..]),
+        (&["-p", "-1"], &["`-1` is not an integer from 1 to 32768 (from -p)"]),
+        (&["-Dtaskmanager.wasm.grants=a;b"], &["`taskmanager.wasm.grants`", "`a`", "(from -D)"]),
+        (&["-Dtaskmanager.memory.process.size=1"], &["`taskmanager.memory.process.size`", "too small"]),
+        (&["-Dtaskmanager.memory.process.size=100000t"], &["more than a process can have", "(from -D)"]),
+        (&["-Drestart-strategy.exponential-delay.backoff-multiplier=-1"], &["-1 is below 1.0 (from -D)"]),
+        (&["-Dtaskmanager.wasm.cache-dir="], &["`taskmanager.wasm.cache-dir` is empty (from -D)"]),
+        (&["-D", "frobnicate"], &["unknown configuration key `frobnicate`", "expected -DKEY=VALUE"]),
+        (&["paralel"], &["no configuration key contains `paralel`"]),
+        (&["cache-dir"], &["no key that contains `cache-dir` has a value", "`taskmanager.wasm.cache-dir`"]),
+    ] {
+        heddle(&[&["config"], options].concat()).expect_error("H1201", words);
+        if options[0].starts_with('-') {
+            heddle(&[&["run"], options, &["no-such.wasm"]].concat()).expect_error("H1201", words);
+        }
+    }
+}
+
+#[test]
+fn the_cache_of_compiled_components_finds_a_place_or_says_what_to_set() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = |home: Option<&Path>| {
+        let heddle = Heddle::new().env("TMPDIR", folder.path()).env_remove("XDG_CACHE_HOME");
+        let heddle = match home {
+            Some(home) => heddle.env("HOME", home),
+            None => heddle.env_remove("HOME"),
+        };
+        heddle.args(["run", "-q"]).arg(guest("faulty")).run()
+    };
+    // Accounts of services have no home, or one that is not there.
+    let user = rustix::process::geteuid().as_raw();
+    let cache = folder.path().join(format!("heddle-components-{user}"));
+    for home in [None, Some(Path::new("/nonexistent"))] {
+        run(home).expect_success();
+        assert!(cache.read_dir().expect("the cache").count() > 0);
+        std::fs::remove_dir_all(&cache).expect("removed");
+    }
+    assert!(!Path::new("/nonexistent").exists());
+    // A home that is of no use is told, with what to set.
+    std::fs::write(folder.path().join(".cache"), "a file").expect("written");
+    run(Some(folder.path())).expect_error(
+        "H1201",
+        &[
+            ".cache/heddle/components cannot be used",
+            "`taskmanager.wasm.cache-dir`",
+            "(from environment variable HOME)",
+        ],
+    );
+}
+
+#[test]
+fn every_error_is_explained() {
+    let page = heddle(&["explain", "h1301"]).expect_success().stdout;
+    assert!(page.starts_with("# H1301: ") && page.contains("## Causes, and what helps"), "{page}");
+    let list = heddle(&["explain"]).expect_success().stdout;
+    for line in list.lines() {
+        let (code, title) = line.split_once(": ").expect("a code and its title");
+        assert!(
+            heddle(&["explain", code]).expect_success().stdout.starts_with(&format!("# {code}: {title}\n"))
+        );
+    }
+    assert!(list.lines().count() > 40, "{list}");
+    heddle(&["explain", "H9999"]).expect_error("H1201", &["`H9999`", "`heddle explain` lists"]);
+}
+
+#[test]
+fn a_good_run_logs_no_refusal() {
+    let run = Heddle::new().args(["run", "-v"]).arg(guest("faulty")).run().expect_success();
+    assert!(run.stderr.contains("job submitted") && !run.stderr.contains("refused"), "{}", run.stderr);
+}
+
+#[test]
+fn counters_of_operators_reach_the_summary_and_the_report() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("report.json");
+    let run = Heddle::new()
+        .args(["run", "-p", "3", "--report"])
+        .arg(&file)
+        .arg(guest("faulty"))
+        .arg("counts")
+        .run();
+    let run = run.expect_success();
+    assert!(run.stderr.contains("Accumulator results:\n  even numbers: 5000\n"), "{}", run.stderr);
+    assert_eq!(report(&file)["accumulators"], serde_json::json!({ "even numbers": 5000 }));
+}

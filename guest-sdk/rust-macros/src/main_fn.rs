@@ -38,7 +38,7 @@ pub fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenStream> 
 
             impl ::heddle::__private::Main for Program {
                 #[allow(unused_variables)]
-                fn main(
+                fn __heddle_main(
                     environment: &mut ::heddle::prelude::StreamExecutionEnvironment,
                     args: ::heddle::prelude::Args,
                 ) -> ::heddle::Result<()> {

@@ -38,6 +38,8 @@ pub enum Command {
     Info(InfoArguments),
     /// Show the effective configuration and where each value came from
     Config(ConfigArguments),
+    /// Tell what causes an error and what helps
+    Explain(ExplainArguments),
     /// Print a completion script for a shell
     #[command(
         after_help = "Examples:\n  heddle completions bash > ~/.local/share/bash-completion/completions/heddle\n  heddle completions zsh > ~/.zfunc/_heddle"
@@ -122,6 +124,18 @@ pub struct YarnSessionArguments {
     /// Log to standard error; twice for more
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub verbose: u8,
+}
+
+const EXPLAIN_HELP: &str = "\
+Examples:
+  heddle explain H1301
+  heddle explain              (lists the codes of all errors)";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXPLAIN_HELP)]
+pub struct ExplainArguments {
+    /// The code of the error, as it stands in its line
+    pub code: Option<String>,
 }
 
 /// What to do with a process of a cluster.

@@ -3,8 +3,8 @@
 use crate::arguments::{ConfigArguments, ConfigurationArguments};
 use crate::screen::print;
 use heddle_client::configuration::{self, Sources};
-use heddle_model::config::{Configuration, options as o};
-use heddle_model::failure::Failure;
+use heddle_model::config::{Configuration, nearest_key, options as o};
+use heddle_model::failure::{ErrorCode, Failure};
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
@@ -43,8 +43,27 @@ pub fn run(arguments: &ConfigArguments) -> Result<ExitCode, Failure> {
     let configuration = load(&arguments.configuration)?;
     let text =
         if arguments.json { json(&configuration, arguments) } else { table(&configuration, arguments) };
+    if configuration.entries().all(|entry| !wanted(arguments, entry.info.key, entry.value)) {
+        return Err(no_match(&configuration, arguments.filter.as_deref().unwrap_or_default()));
+    }
     print(&text)?;
-    Ok(ExitCode::SUCCESS)
+    // What is in force is shown also if a run would refuse it.
+    configuration::check(&configuration).map(|_| ExitCode::SUCCESS)
+}
+
+fn no_match(configuration: &Configuration, filter: &str) -> Failure {
+    let message = match configuration.entries().find(|entry| entry.info.key.contains(filter)) {
+        Some(unset) => {
+            format!("no key that contains `{filter}` has a value; --all shows `{}`", unset.info.key)
+        }
+        None => match nearest_key(filter) {
+            Some(near) => format!("no configuration key contains `{filter}`; did you mean `{near}`?"),
+            None => {
+                format!("no configuration key contains `{filter}`; `heddle config --all` lists every key")
+            }
+        },
+    };
+    Failure::new(ErrorCode::ConfigurationInvalid, message)
 }
 
 fn wanted(arguments: &ConfigArguments, key: &str, value: Option<&str>) -> bool {

@@ -10,6 +10,7 @@ mod cluster;
 mod cluster_command;
 mod config_command;
 mod daemon;
+mod explain_command;
 mod follow;
 mod guest_lines;
 mod info_command;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         Command::Run(run) => run_command::run(&run),
         Command::Info(info) => info_command::run(&info),
         Command::Config(config) => config_command::run(&config),
+        Command::Explain(explain) => explain_command::run(&explain),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "heddle", &mut script);

@@ -30,7 +30,7 @@ pub fn render(failure: &Failure) -> String {
     if more > 0 {
         let _ = writeln!(out, "  … and {more} more lines");
     }
-    let _ = writeln!(out, "  see docs/errors/{code}.md");
+    let _ = writeln!(out, "  'heddle explain {code}' tells what causes it and what helps");
     out
 }
 
@@ -91,7 +91,7 @@ mod tests {
             error[H2001]: operator `Map` panicked at record 7�[2J
               guest backtrace:
                 0: main
-              see docs/errors/H2001.md
+              'heddle explain H2001' tells what causes it and what helps
         "]]
         .assert_eq(&render(&failure));
     }

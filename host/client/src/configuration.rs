@@ -3,6 +3,8 @@
 
 use heddle_model::config::{Configuration, ENVIRONMENT_PREFIX, Origin, nearest_key, options};
 use heddle_model::failure::{ErrorCode, Failure};
+use heddle_model::job_graph::ExecutionConfig;
+use heddle_model::memory::TaskExecutorProcessSpec;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
@@ -116,12 +118,27 @@ pub fn load(sources: &Sources) -> Result<Configuration, Failure> {
     for property in &sources.dynamic {
         // As Flink's: a key alone is true.
         let (key, value) = property.split_once('=').unwrap_or((property, "true"));
-        configuration.set(key.trim(), value, Origin::DynamicProperty)?;
+        configuration.set(key.trim(), value, Origin::DynamicProperty).map_err(|failure| {
+            let hint = if property.contains('=') { "" } else { "; expected -DKEY=VALUE" };
+            Failure { message: format!("{}{hint}", failure.message), ..failure }
+        })?;
     }
     for (key, value, option) in &sources.command_line {
         configuration.set(key, value, Origin::CommandLine((*option).to_owned()))?;
     }
     Ok(configuration)
+}
+
+/// What a run refuses although each value alone is one of its option.
+///
+/// # Errors
+/// [`ErrorCode::ConfigurationInvalid`]; the message names the option.
+pub fn check(configuration: &Configuration) -> Result<TaskExecutorProcessSpec, Failure> {
+    // Whether a job is bounded is its own matter.
+    ExecutionConfig::from_configuration(configuration, true)?;
+    heddle_entrypoint::grants(configuration)?;
+    heddle_entrypoint::cache_dir(configuration)?;
+    TaskExecutorProcessSpec::from_configuration(configuration)
 }
 
 fn add_environment(
@@ -390,7 +407,7 @@ mod tests {
         check_yaml(
             "\nparallelism.default: lots\n",
             expect![
-                "configuration `parallelism.default`: `lots` is not an integer from 0 to 4294967295 (from config.yaml:2)"
+                "configuration `parallelism.default`: `lots` is not an integer from 1 to 32768 (from config.yaml:2)"
             ],
         );
         check_yaml(
@@ -440,7 +457,7 @@ mod tests {
             command_line: vec![("parallelism.default", "5".into(), "-p")],
         };
         let configuration = load(&sources).unwrap();
-        assert_eq!(configuration.get(&options::PARALLELISM_DEFAULT), 5);
+        assert_eq!(configuration.get(&options::PARALLELISM_DEFAULT).0, 5);
         assert_eq!(configuration.get(&options::PIPELINE_NAME).as_deref(), Some("environment"));
         assert_eq!(configuration.get(&options::HEARTBEAT_TIMEOUT).as_secs(), 7);
         assert_eq!(configuration.get(&options::LOG_DIR).as_deref(), Some("/var/log"));

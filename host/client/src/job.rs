@@ -1,13 +1,12 @@
 //! From a component's file to a job graph: read, compile, plan, graphs, checks.
 
-use crate::Sandbox;
+use crate::{Sandbox, configuration};
 use bytes::Bytes;
 use heddle_model::config::value::MemorySize;
 use heddle_model::config::{Configuration, Origin, options as o};
 use heddle_model::failure::{ErrorCode, Failure};
 use heddle_model::id::JobId;
 use heddle_model::job_graph::{ExecutionConfig, JobGraph};
-use heddle_model::memory::TaskExecutorProcessSpec;
 use heddle_model::plan::{ConnectorSpec, JobPlan, Program};
 use heddle_model::stream_graph::{GraphSettings, OperatorKind, StreamGraph};
 use heddle_wasm::{CancelFlag, Component, InstanceLimits, MemoryBudget};
@@ -49,8 +48,7 @@ impl Job {
     ) -> Result<Self, Failure> {
         let mut configuration = configuration.clone();
         // What is wrong with the configuration shows before anything is compiled.
-        ExecutionConfig::from_configuration(&configuration, true)?;
-        let memory = TaskExecutorProcessSpec::from_configuration(&configuration)?.slot_profile().task_memory;
+        let memory = configuration::check(&configuration)?.slot_profile().task_memory;
 
         let component = read_component(&request.component, &configuration)?;
         let name = file_name(&request.component);
@@ -84,8 +82,8 @@ impl Job {
         program.plan_fingerprint.clone_from(&plan.fingerprint);
 
         let settings = GraphSettings {
-            default_parallelism: configuration.get(&o::PARALLELISM_DEFAULT),
-            default_max_parallelism: configuration.get(&o::PIPELINE_MAX_PARALLELISM).map(|max| max.get()),
+            default_parallelism: configuration.get(&o::PARALLELISM_DEFAULT).0,
+            default_max_parallelism: configuration.get(&o::PIPELINE_MAX_PARALLELISM).map(|max| max.0),
             job_name: configuration.get(&o::PIPELINE_NAME).unwrap_or_else(|| stem(&request.component)),
             chaining_enabled: configuration.get(&o::OPERATOR_CHAINING),
         };
@@ -143,6 +141,10 @@ fn stem(path: &Path) -> String {
 fn read_component(path: &Path, configuration: &Configuration) -> Result<Bytes, Failure> {
     let invalid =
         |what: String| Failure::new(ErrorCode::ComponentInvalid, format!("{}: {what}", path.display()));
+    if path.as_os_str().is_empty() {
+        let message = "the name of the component is empty; expected the .wasm file of a job";
+        return Err(Failure::new(ErrorCode::ComponentInvalid, message));
+    }
     let metadata = std::fs::metadata(path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => invalid("no such file".into()),
         _ => invalid(format!("cannot be read: {error}")),

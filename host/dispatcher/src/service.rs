@@ -27,7 +27,7 @@ use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 /// What a step off the loop led to.
 enum Done {
@@ -317,7 +317,12 @@ impl Service {
         let Some(job) = self.jobs.get_mut(&job_id) else { return };
         match outcome {
             Err(failure) => {
-                info!(job = %job_id, %failure, "a job is refused");
+                // A client tries without an upload first: that is no refusal to tell of.
+                if failure.code == ErrorCode::Blob {
+                    debug!(job = %job_id, %failure, "a job is to come again with its component");
+                } else {
+                    info!(job = %job_id, %failure, "a job is refused");
+                }
                 if let Some(job) = self.jobs.remove(&job_id) {
                     job.refused(failure);
                 }

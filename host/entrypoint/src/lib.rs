@@ -26,7 +26,7 @@ pub use high_availability::HighAvailability;
 pub use leaders::LeaderRetriever;
 pub use leadership::OnLeadership;
 pub use role::Role;
-pub use sandbox::Sandbox;
+pub use sandbox::{Sandbox, cache_dir, grants};
 pub use signals::{Signals, StopSignal};
 pub use status::{ApplicationStatus, End, FATAL_ERROR, START_FAILED};
 pub use task_executor_runner::{RunningTaskExecutor, TaskExecutorRunner};

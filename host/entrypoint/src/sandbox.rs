@@ -3,8 +3,8 @@
 
 use crate::{internal, invalid};
 use heddle_model::config::value::Preemption;
-use heddle_model::config::{Configuration, options as o};
-use heddle_model::failure::Failure;
+use heddle_model::config::{Configuration, Origin, options as o};
+use heddle_model::failure::{ErrorCode, Failure};
 use heddle_wasm::{CompileLimits, CompilerCommand, Grants, Options, Runtime};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -43,10 +43,7 @@ impl Sandbox {
     }
 
     fn with_instances(configuration: &Configuration, max_instances: u32) -> Result<Self, Failure> {
-        let grants = configuration.get(&o::GRANTS).join(";").parse::<Grants>().map_err(|error| {
-            let origin = configuration.origin(&o::GRANTS);
-            invalid(format!("configuration `{}`: {error} (from {origin})", o::GRANTS.key()))
-        })?;
+        let grants = grants(configuration)?;
         let program = std::env::current_exe()
             .map_err(|error| internal(format!("cannot find the program's own file: {error}")))?;
         let compiler = CompilerCommand { program, arguments: vec![COMPILE_SUBCOMMAND.to_owned()] };
@@ -65,20 +62,77 @@ impl Sandbox {
                 artefact_size: component_size.saturating_mul(ARTEFACT_RATIO),
             },
             epoch_tick: EPOCH_TICK,
-            ..Options::new(cache_dir(configuration), compiler)
+            ..Options::new(cache_dir(configuration)?, compiler)
         };
-        let runtime = Runtime::new(options).map_err(|error| error.failure())?;
+        let runtime = Runtime::new(options).map_err(|error| {
+            let failure = error.failure();
+            // Of all of it only the cache depends on where the process runs.
+            if failure.code != ErrorCode::ConfigurationInvalid {
+                return failure;
+            }
+            let message = format!(
+                "{}; set `{}` to a folder of your own that can be written (from {})",
+                failure.message,
+                o::CACHE_DIR.key(),
+                cache_origin(configuration),
+            );
+            Failure { message, ..failure }
+        })?;
         Ok(Self { runtime, grants })
     }
 }
 
-/// The configured folder, else one in the user's cache folder, else in the
-/// system's temporary one.
-fn cache_dir(configuration: &Configuration) -> PathBuf {
-    if let Some(folder) = configuration.get(&o::CACHE_DIR) {
-        return folder.into();
+/// What components are granted.
+///
+/// # Errors
+/// H1201: there is no such grant.
+pub fn grants(configuration: &Configuration) -> Result<Grants, Failure> {
+    configuration.get(&o::GRANTS).join(";").parse::<Grants>().map_err(|error| {
+        let origin = configuration.origin(&o::GRANTS);
+        invalid(format!("configuration `{}`: {error} (from {origin})", o::GRANTS.key()))
+    })
+}
+
+/// Where compiled components are kept: the configured folder, else one in the
+/// user's cache folder, else one of the user's own in the system's temporary
+/// one.
+///
+/// # Errors
+/// H1201: the configured one is an empty text.
+pub fn cache_dir(configuration: &Configuration) -> Result<PathBuf, Failure> {
+    match configuration.get(&o::CACHE_DIR) {
+        Some(folder) if folder.is_empty() => Err(invalid(format!(
+            "configuration `{}` is empty (from {}); name a folder, or leave it out",
+            o::CACHE_DIR.key(),
+            configuration.origin(&o::CACHE_DIR),
+        ))),
+        Some(folder) => Ok(folder.into()),
+        None => Ok(user_cache().map_or_else(temporary_cache, |(folder, _)| folder.join("heddle/components"))),
     }
+}
+
+/// The user's cache folder and the variable that says where it is. A home that
+/// is not there is none: accounts of services have such.
+fn user_cache() -> Option<(PathBuf, &'static str)> {
     let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let user = variable("XDG_CACHE_HOME").or_else(|| variable("HOME").map(|home| home.join(".cache")));
-    user.unwrap_or_else(std::env::temp_dir).join("heddle/components")
+    let configured = variable("XDG_CACHE_HOME").map(|folder| (folder, "XDG_CACHE_HOME"));
+    let home = || variable("HOME").filter(|home| home.is_dir());
+    configured.or_else(|| home().map(|home| (home.join(".cache"), "HOME")))
+}
+
+/// In a folder for everybody each user has one of their own, directly there:
+/// one that stands below another user's could be exchanged.
+fn temporary_cache() -> PathBuf {
+    let user = rustix::process::geteuid().as_raw();
+    std::env::temp_dir().join(format!("heddle-components-{user}"))
+}
+
+fn cache_origin(configuration: &Configuration) -> String {
+    match configuration.origin(&o::CACHE_DIR) {
+        Origin::Default => match user_cache() {
+            Some((_, variable)) => format!("environment variable {variable}"),
+            None => "the system's temporary folder".to_owned(),
+        },
+        configured => configured.to_string(),
+    }
 }

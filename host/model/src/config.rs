@@ -319,7 +319,7 @@ mod tests {
                 backwards.set("parallelism.default", text, origin.clone()).unwrap();
             }
             assert_eq!(forwards, backwards);
-            assert_eq!(forwards.get(&options::PARALLELISM_DEFAULT).to_string(), order[strongest].1);
+            assert_eq!(forwards.get(&options::PARALLELISM_DEFAULT).0.to_string(), order[strongest].1);
             assert_eq!(forwards.origin(&options::PARALLELISM_DEFAULT), order[strongest].0);
         }
     }
@@ -336,7 +336,7 @@ mod tests {
             unknown configuration key `paralelism.default` (from -D); did you mean `parallelism.default`?
             unknown configuration key `web.port` (from conf/config.yaml:7); `heddle config --all` lists every key
             configuration key `taskmanager.memory.jvm-metaspace.size` has no meaning without a JVM (from -D); use `taskmanager.memory.code.size`
-            configuration `parallelism.default`: `many` is not an integer from 0 to 4294967295 (from -D)
+            configuration `parallelism.default`: `many` is not an integer from 1 to 32768 (from -D)
             configuration `heartbeat.timeout`: `5 parsecs` is not a duration such as `10 s`, `500ms` or `1 min` (from environment variable HEDDLE_CONFIG_HEARTBEAT_TIMEOUT)
             configuration `taskmanager.wasm.grants` is not for a program to set; set it in conf/config.yaml or with -D"]]
         .assert_eq(

@@ -19,7 +19,7 @@ pub enum Domain {
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $text:literal, $domain:ident, $retry:literal;)*) => {
-        /// Operator-facing error codes; each has a page `docs/errors/<code>.md`.
+        /// Operator-facing error codes; each has a page, `docs/errors/<code>.md`.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
         pub enum ErrorCode { $($(#[$doc])* $name,)* }
 
@@ -38,6 +38,13 @@ macro_rules! codes {
             /// The code of that text.
             pub fn from_text(text: &str) -> Option<ErrorCode> {
                 Self::ALL.iter().copied().find(|code| code.text() == text)
+            }
+
+            /// Its page: a heading, and then what causes it and what helps.
+            pub const fn page(self) -> &'static str {
+                match self {
+                    $(ErrorCode::$name => include_str!(concat!("../../../docs/errors/", $text, ".md")),)*
+                }
             }
 
             /// Whether the same thing tried again may succeed.

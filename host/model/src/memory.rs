@@ -15,6 +15,9 @@ use serde::{Deserialize, Serialize};
 /// this much: 17 pages of memory and its tables.
 const TASK_MEMORY_PER_SLOT_MIN: u64 = 2 << 20;
 
+/// What a process can address on the machines of today.
+const PROCESS_MEMORY_MAX: u64 = 1 << 47;
+
 /// What one slot offers, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ResourceProfile {
@@ -65,6 +68,16 @@ impl TaskExecutorProcessSpec {
     pub fn from_configuration(configuration: &Configuration) -> Result<Self, Failure> {
         let slots = configuration.get(&o::TASK_SLOTS).get();
         let total_process = configuration.get(&o::PROCESS_MEMORY).0;
+        if total_process > PROCESS_MEMORY_MAX {
+            let message = format!(
+                "configuration `{}`: {} is more than a process can have, {} (from {})",
+                o::PROCESS_MEMORY.key(),
+                MemorySize(total_process),
+                MemorySize(PROCESS_MEMORY_MAX),
+                configuration.origin(&o::PROCESS_MEMORY),
+            );
+            return Err(Failure::new(ErrorCode::ConfigurationInvalid, message));
+        }
         let code = configuration.get(&o::CODE_MEMORY).0;
         let overhead = within(
             configuration,

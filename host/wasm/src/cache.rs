@@ -30,6 +30,12 @@ impl Cache {
             .mode(0o700)
             .create(folder)
             .map_err(|error| refuse(error.to_string()))?;
+        // A link of somebody else's could lead elsewhere tomorrow.
+        let link = fs::symlink_metadata(folder).map_err(|error| refuse(error.to_string()))?;
+        let owners = [0, rustix::process::geteuid().as_raw()];
+        if link.is_symlink() && !owners.contains(&link.uid()) {
+            return Err(refuse("it is a link that belongs to another user".to_owned()));
+        }
         let meta = fs::metadata(folder).map_err(|error| refuse(error.to_string()))?;
         if meta.uid() != rustix::process::geteuid().as_raw() {
             return Err(refuse("it belongs to another user, who could plant code there".to_owned()));

@@ -66,8 +66,9 @@ pub(crate) fn explain(
     panic: Option<PanicReport>,
     last_words: Option<String>,
 ) -> Error {
-    let backtrace =
-        error.downcast_ref::<WasmBacktrace>().map(render_backtrace).filter(|text| !text.is_empty());
+    let paths = Paths::of(&error, panic.as_ref());
+    let backtrace = error.downcast_ref::<WasmBacktrace>();
+    let backtrace = backtrace.map(|frames| render_backtrace(frames, &paths)).filter(|text| !text.is_empty());
     let operator_of = |panic: &Option<PanicReport>| match panic.as_ref().and_then(|p| p.operator.as_deref()) {
         Some(operator) => format!("operator '{operator}'"),
         None => subject(phase, task),
@@ -186,13 +187,14 @@ fn subject(phase: Phase, task: &str) -> String {
 fn place(error: &wasmtime::Error) -> String {
     let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else { return String::new() };
     let symbols = backtrace.frames().iter().take(FRAMES_MAX).flat_map(|frame| frame.symbols());
-    let symbols =
+    let mut symbols =
         symbols.filter(|symbol| !symbol.name().is_some_and(|name| is_foreign_name(&demangle(name))));
-    let found = symbols
-        .filter_map(|symbol| Some((symbol.file()?, symbol.line()?)))
-        .find(|(file, _)| !is_foreign(file));
+    let found = symbols.find(|symbol| symbol.file().is_some_and(|file| !is_foreign(file)));
+    let found = found.and_then(|symbol| Some((symbol.file()?, symbol.line(), symbol.name()?)));
     match found {
-        Some((file, line)) => format!(" at {}:{line}", short_path(file)),
+        Some((file, Some(line), _)) => format!(" at {}:{line}", short_path(file)),
+        // Instructions that the compiler attributes to no line.
+        Some((file, None, name)) => format!(" in `{}` ({})", cut(&demangle(name), 200), short_path(file)),
         None => match backtrace.frames().iter().find_map(|frame| frame.func_name()) {
             Some(name) => format!(" in `{}`", cut(&demangle(name), 200)),
             None => String::new(),
@@ -209,7 +211,8 @@ fn is_foreign(file: &str) -> bool {
 
 /// Glue whose file is the user's only because a macro stands there.
 fn is_foreign_name(name: &str) -> bool {
-    const FOREIGN: [&str; 12] = [
+    const FOREIGN: [&str; 13] = [
+        "__heddle_",
         "core::",
         "std::",
         "alloc::",
@@ -227,6 +230,30 @@ fn is_foreign_name(name: &str) -> bool {
     FOREIGN.iter().any(|start| name.starts_with(start))
 }
 
+/// How paths of source files are shown: as the guest's own panic message shows
+/// them, if there is one.
+struct Paths {
+    /// The folder that the compiler left out there.
+    root: Option<String>,
+}
+
+impl Paths {
+    fn of(error: &wasmtime::Error, panic: Option<&PanicReport>) -> Self {
+        let frames = error.downcast_ref::<WasmBacktrace>().map(WasmBacktrace::frames).unwrap_or_default();
+        let mut files = frames.iter().flat_map(|frame| frame.symbols()).filter_map(|symbol| symbol.file());
+        let root = panic.and_then(|panic| {
+            let root = |file: &str| file.strip_suffix(&panic.file)?.strip_suffix('/').map(str::to_owned);
+            files.find_map(root)
+        });
+        Self { root }
+    }
+
+    fn shown<'f>(&self, file: &'f str) -> &'f str {
+        let below = self.root.as_deref().and_then(|root| file.strip_prefix(root)?.strip_prefix('/'));
+        below.unwrap_or_else(|| short_path(file))
+    }
+}
+
 /// A path without the folders in front of the crate's.
 fn short_path(file: &str) -> &str {
     match file.rfind("/src/") {
@@ -239,7 +266,7 @@ fn demangle(name: &str) -> String {
     format!("{:#}", rustc_demangle::demangle(name))
 }
 
-fn render_backtrace(backtrace: &WasmBacktrace) -> String {
+fn render_backtrace(backtrace: &WasmBacktrace, paths: &Paths) -> String {
     /// A line, whether it is folded, and how often it stands here in a row.
     struct Frame {
         line: String,
@@ -262,7 +289,7 @@ fn render_backtrace(backtrace: &WasmBacktrace) -> String {
             let name = symbol.name().map(demangle).unwrap_or_else(|| "an inlined function".to_owned());
             let mut line = format!("  at {}", cut(&name, 300));
             if let Some(file) = symbol.file() {
-                let _ = write!(line, " ({}", short_path(file));
+                let _ = write!(line, " ({}", paths.shown(file));
                 if let Some(number) = symbol.line() {
                     let _ = write!(line, ":{number}");
                 }

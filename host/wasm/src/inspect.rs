@@ -31,8 +31,8 @@ pub(crate) fn inspect(bytes: &[u8]) -> Result<Kind, Error> {
     loop {
         let (payload, consumed) = match parser.parse(&bytes[offset..], true) {
             Ok(Chunk::Parsed { payload, consumed }) => (payload, consumed),
-            Ok(Chunk::NeedMoreData(_)) => return truncated(bytes.len()),
-            Err(error) if error.message().contains("unexpected end") => return truncated(bytes.len()),
+            Ok(Chunk::NeedMoreData(_)) => return cut_off(offset, bytes.len()),
+            Err(error) if error.message().contains("unexpected end") => return cut_off(offset, bytes.len()),
             Err(error) => return damaged(&error),
         };
         offset += consumed;
@@ -55,13 +55,13 @@ pub(crate) fn inspect(bytes: &[u8]) -> Result<Kind, Error> {
             Payload::ModuleSection { unchecked_range, .. }
             | Payload::ComponentSection { unchecked_range, .. } => {
                 if unchecked_range.end > bytes.len() {
-                    return truncated(bytes.len());
+                    return cut_off(offset, bytes.len());
                 }
                 offset = unchecked_range.end;
             }
             Payload::CodeSectionStart { range, size, .. } => {
                 if range.end > bytes.len() {
-                    return truncated(bytes.len());
+                    return cut_off(offset, bytes.len());
                 }
                 parser.skip_section();
                 offset += size as usize;
@@ -105,12 +105,16 @@ fn what_else(bytes: &[u8]) -> String {
             .to_owned();
     }
     let kind = match bytes {
-        [0x7f, b'E', b'L', b'F', ..] => "a native program: build it for the target wasm32-wasip2",
+        [0x7f, b'E', b'L', b'F', ..] => "a native program",
         [b'P', b'K', ..] => "a zip or jar file",
         [0x1f, 0x8b, ..] => "a compressed file",
+        _ if std::str::from_utf8(bytes).is_ok() => "a text file",
         _ => "something else",
     };
-    format!("the file is not WebAssembly, it looks like {kind}")
+    format!(
+        "the file is not WebAssembly, it looks like {kind}: build the job for the target wasm32-wasip2 and \
+         give the .wasm file that comes out"
+    )
 }
 
 fn damage(error: &wasmparser::BinaryReaderError) -> Error {
@@ -125,8 +129,13 @@ fn damaged<T>(error: &wasmparser::BinaryReaderError) -> Result<T, Error> {
     Err(damage(error))
 }
 
-fn truncated<T>(length: usize) -> Result<T, Error> {
-    invalid(format!("the component is truncated: it ends after {length} bytes in the middle of a section"))
+/// The outermost level has no mark at its end: whatever is added looks like the
+/// begin of one more section.
+fn cut_off<T>(section: usize, length: usize) -> Result<T, Error> {
+    invalid(format!(
+        "the component is truncated, or something was added to it: it ends after {length} bytes in the \
+         middle of a section, which begins at byte {section}"
+    ))
 }
 
 fn invalid<T>(message: impl Into<String>) -> Result<T, Error> {

@@ -149,7 +149,7 @@ impl Instance {
         self.ended = true;
         let (message, operator) = contract::failure(failure);
         let who = match operator {
-            Some(operator) => format!("operator '{operator}'"),
+            Some(operator) => format!("operator '{operator}' in task '{}'", self.task_name),
             None => format!("task '{}'", self.task_name),
         };
         Failure::new(ErrorCode::OperatorError, format!("{who} failed: {message}")).into()

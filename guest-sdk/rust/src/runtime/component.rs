@@ -14,7 +14,7 @@ use std::marker::PhantomData;
 /// A program: what `#[heddle::main]` makes of a function.
 pub trait Main: 'static {
     /// Builds the graph.
-    fn main(environment: &mut StreamExecutionEnvironment, args: Args) -> Result<()>;
+    fn __heddle_main(environment: &mut StreamExecutionEnvironment, args: Args) -> Result<()>;
 }
 
 /// The component of a program.
@@ -36,12 +36,12 @@ fn with<R>(call: impl FnOnce(&mut Instance) -> Result<R, Failure>) -> Result<R, 
 impl<M: Main> Guest for Component<M> {
     fn plan(program: Program) -> Result<JobPlan, Failure> {
         install_panic_hook();
-        instance::plan(&M::main, &program)
+        instance::plan(&M::__heddle_main, &program)
     }
 
     fn open(task: Task) -> Result<(), Failure> {
         install_panic_hook();
-        let opened = Instance::open(&M::main, task)?;
+        let opened = Instance::open(&M::__heddle_main, task)?;
         panic::set_names(opened.names());
         INSTANCE.with(|instance| *instance.borrow_mut() = Some(opened));
         Ok(())

@@ -60,6 +60,12 @@ impl ExecutionConfig {
 }
 
 fn restart_strategy(configuration: &Configuration) -> Result<RestartStrategy, Failure> {
+    // Whatever strategy is chosen: a value that no strategy takes is a slip.
+    let backoff_multiplier = configuration.get(&o::EXPONENTIAL_MULTIPLIER);
+    if backoff_multiplier < 1.0 {
+        let why = format!("{backoff_multiplier} is below 1.0");
+        return Err(invalid(configuration, &o::EXPONENTIAL_MULTIPLIER, &why));
+    }
     Ok(match configuration.get(&o::RESTART_STRATEGY) {
         RestartStrategyType::None => RestartStrategy::None,
         RestartStrategyType::FixedDelay => RestartStrategy::FixedDelay {
@@ -67,11 +73,6 @@ fn restart_strategy(configuration: &Configuration) -> Result<RestartStrategy, Fa
             delay: configuration.get(&o::FIXED_DELAY_DELAY),
         },
         RestartStrategyType::ExponentialDelay => {
-            let backoff_multiplier = configuration.get(&o::EXPONENTIAL_MULTIPLIER);
-            if backoff_multiplier < 1.0 {
-                let why = format!("{backoff_multiplier} is below 1.0");
-                return Err(invalid(configuration, &o::EXPONENTIAL_MULTIPLIER, &why));
-            }
             let initial_backoff = configuration.get(&o::EXPONENTIAL_INITIAL_BACKOFF);
             let max_backoff = configuration.get(&o::EXPONENTIAL_MAX_BACKOFF);
             if initial_backoff > max_backoff {
@@ -147,10 +148,7 @@ mod tests {
             &[("taskmanager.memory.segment-size", "1 b")][..],
             &[("taskmanager.memory.segment-size", "1 g")],
             &[("taskmanager.wasm.call-timeout", "0 s")],
-            &[
-                ("restart-strategy.type", "exponential-delay"),
-                ("restart-strategy.exponential-delay.backoff-multiplier", "0.5"),
-            ],
+            &[("restart-strategy.exponential-delay.backoff-multiplier", "0.5")],
             &[
                 ("restart-strategy.type", "exponential-delay"),
                 ("restart-strategy.exponential-delay.initial-backoff", "1 h"),

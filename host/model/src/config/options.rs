@@ -6,7 +6,7 @@
 //! something obeys it.
 
 use super::value::{
-    ConfigValue, Fraction, HighAvailabilityType, LogLevel, MemorySize, PortRange, Preemption,
+    ConfigValue, Fraction, HighAvailabilityType, LogLevel, MemorySize, Parallelism, PortRange, Preemption,
     RestartStrategyType, RuntimeMode, Target,
 };
 use super::{ConfigOption, OptionInfo, Scope};
@@ -51,12 +51,12 @@ macro_rules! options {
 options! {
     "The job" {
         /// Parallelism of operators that set none of their own.
-        PARALLELISM_DEFAULT: u32 = "parallelism.default", Job, "1";
+        PARALLELISM_DEFAULT: Parallelism = "parallelism.default", Job, "1";
         /// Name of the job, as lists show it. Without it the program's name, then the component's file name.
         PIPELINE_NAME: Option<String> = "pipeline.name", Job;
         /// Number of key groups of each keyed operator, and the most its parallelism may become. Without it
         /// 1.5 times the parallelism, rounded up to a power of two, between 128 and 32768.
-        PIPELINE_MAX_PARALLELISM: Option<NonZeroU32> = "pipeline.max-parallelism", Job;
+        PIPELINE_MAX_PARALLELISM: Option<Parallelism> = "pipeline.max-parallelism", Job;
         /// Whether neighbouring operators are fused into one task. Off, every operator is a task of its own:
         /// slower, but each one's numbers show.
         OPERATOR_CHAINING: bool = "pipeline.operator-chaining.enabled" or "pipeline.operator-chaining", Job, "true";

@@ -4,6 +4,7 @@
 //! milliseconds. Memory sizes are `64mb`, `1g`, `32768`; a bare number is
 //! bytes, and units are powers of 1024, as Flink's. Knows no option.
 
+use crate::key_group::MAX_PARALLELISM_LIMIT;
 use std::fmt;
 use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
@@ -62,6 +63,23 @@ impl ConfigValue for u32 {
 
     fn parse(text: &str) -> Result<Self, String> {
         text.parse().map_err(|_| format!("an integer from 0 to {}", u32::MAX))
+    }
+}
+
+/// How many subtasks or key groups an operator may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parallelism(pub u32);
+
+impl ConfigValue for Parallelism {
+    fn type_name() -> String {
+        format!("integer, 1 to {MAX_PARALLELISM_LIMIT}")
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text.parse() {
+            Ok(number @ 1..=MAX_PARALLELISM_LIMIT) => Ok(Self(number)),
+            _ => Err(format!("an integer from 1 to {MAX_PARALLELISM_LIMIT}")),
+        }
     }
 }
 
@@ -416,5 +434,9 @@ mod tests {
         assert!(f64::parse("NaN").is_err());
         assert!(NonZeroU32::parse("0").is_err());
         assert!(u32::parse("-1").is_err());
+        assert_eq!(Parallelism::parse("32768"), Ok(Parallelism(32_768)));
+        for text in ["0", "-1", "32769", "x"] {
+            assert_eq!(Parallelism::parse(text).unwrap_err(), "an integer from 1 to 32768");
+        }
     }
 }

@@ -119,7 +119,7 @@ impl Scheduler {
         match self.backoff.on_failure(now, jitter) {
             Decision::Fail { reason } => {
                 let details = match &failure.details {
-                    Some(details) => format!("{details}\n{reason}"),
+                    Some(details) => format!("{}\n{reason}", details.trim_end()),
                     None => reason,
                 };
                 self.end(now, Ending::Failed, Some(failure.with_details(details)));

@@ -46,13 +46,13 @@ async fn files_of_other_kinds_are_named() {
     let sandbox = Sandbox::new();
     expect!["H1001: the file is empty: expected a WebAssembly component"]
         .assert_eq(&sandbox.refuse(b"").await);
-    expect!["H1001: the file is not WebAssembly, it looks like something else"]
+    expect!["H1001: the file is not WebAssembly, it looks like a text file: build the job for the target wasm32-wasip2 and give the .wasm file that comes out"]
         .assert_eq(&sandbox.refuse(b"hello world").await);
     expect!["H1001: the file is WebAssembly text, not a component: translate it with `wasm-tools parse`"]
         .assert_eq(&sandbox.refuse(b"  (module)").await);
-    expect!["H1001: the file is not WebAssembly, it looks like a native program: build it for the target wasm32-wasip2"]
+    expect!["H1001: the file is not WebAssembly, it looks like a native program: build the job for the target wasm32-wasip2 and give the .wasm file that comes out"]
         .assert_eq(&sandbox.refuse(b"\x7fELF\x02\x01").await);
-    expect!["H1001: the file is not WebAssembly, it looks like a zip or jar file"]
+    expect!["H1001: the file is not WebAssembly, it looks like a zip or jar file: build the job for the target wasm32-wasip2 and give the .wasm file that comes out"]
         .assert_eq(&sandbox.refuse(b"PK\x03\x04").await);
     expect!["H1001: the file is a core module, not a component: build it for the target wasm32-wasip2 (cargo build --target wasm32-wasip2), or make a component of it with `wasm-tools component new`"]
         .assert_eq(&sandbox.refuse(&Guest::new().bare_module()).await);
@@ -78,7 +78,7 @@ async fn a_component_that_was_cut_or_changed_never_loads_and_never_panics() {
         };
         assert!(expected.iter().any(|start| line.starts_with(start)), "{length}: {line}");
     }
-    expect!["H1001: the component is truncated: it ends after 1000 bytes in the middle of a section"]
+    expect!["H1001: the component is truncated, or something was added to it: it ends after 1000 bytes in the middle of a section, which begins at byte 445"]
         .assert_eq(&sandbox.refuse(&whole[..1000]).await);
     for at in (0..whole.len()).step_by(9) {
         let mut changed = whole.clone();

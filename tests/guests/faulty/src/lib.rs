@@ -31,6 +31,7 @@ pub fn main(env: &mut StreamExecutionEnvironment, args: Args) -> heddle::Result<
     let numbers = env.generate(generator, |number| number).name("numbers").rebalance();
     let steps: u64 = args.parse_or("steps", 20_000)?;
     let kind = fault.clone();
+    let even = env.counter("even numbers");
     let mapped = numbers
         .map(move |number| match kind.as_str() {
             "slow-sink" => (0..steps).fold(number, |sum, step| std::hint::black_box(sum ^ step) ^ step),
@@ -44,6 +45,10 @@ pub fn main(env: &mut StreamExecutionEnvironment, args: Args) -> heddle::Result<
             }
             "floods" => {
                 println!("number {number} came by");
+                number
+            }
+            "counts" if number % 2 == 0 => {
+                even.inc();
                 number
             }
             "index" if number == at => [1u64, 2, 3][number as usize],
