@@ -82,21 +82,32 @@ fn check(output: &Path, parallelism: u64) {
     assert_eq!(joined, expected);
 }
 
+/// How many workers, of a slot each, a job had in this process.
+fn workers(logs: &Path) -> u64 {
+    let files = std::fs::read_dir(logs).expect("the logs").map(|file| file.expect("a log").path());
+    let text: String = files.map(|file| std::fs::read_to_string(file).expect("a log")).collect();
+    text.matches("TaskExecutor registered job").count() as u64
+}
+
 #[test]
 fn every_operator_gives_what_it_should_at_any_parallelism() {
     let folder = tempfile::tempdir().expect("a folder");
     for parallelism in [1_u64, 2, 7] {
         for mode in ["BATCH", "STREAMING"] {
             let output = folder.path().join(format!("{mode}-{parallelism}"));
+            let logs = folder.path().join(format!("log-{mode}-{parallelism}"));
             let run = Heddle::new()
                 .args(["run", "-q", "-p", &parallelism.to_string()])
                 .args(["-D", &format!("execution.runtime-mode={mode}")])
+                .args(["-D", &format!("env.log.dir={}", logs.display())])
                 .arg(guest("every-operator"))
                 .args(["--records", &RECORDS.to_string(), "--output"])
                 .arg(&output)
                 .run()
                 .expect_success();
             check(&output, parallelism);
+            // The group of two subtasks shares no slot with the others.
+            assert_eq!(workers(&logs), parallelism + 2);
             // `SUBTASK> LINE`, where there are several.
             let printed = run.stdout.lines().map(|line| match line.split_once("> ") {
                 Some((subtask, line)) if parallelism > 1 => {

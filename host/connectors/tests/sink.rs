@@ -240,9 +240,9 @@ fn of_job(job: JobId, sink: &ConnectorSpec) -> Reservation {
     prepare_sink(sink, job, &local()).unwrap()
 }
 
-/// The file of subtask 0 that a job left for publication.
-async fn write_of(job: JobId, sink: &ConnectorSpec, line: &str) -> Committable {
-    let attempt = ExecutionAttemptId { job_id: job, vertex_id: VertexId(1), subtask: 0, attempt: 0 };
+/// The file that a subtask left for publication.
+async fn write_of(job: JobId, sink: &ConnectorSpec, subtask: u32, line: &str) -> Committable {
+    let attempt = ExecutionAttemptId { job_id: job, vertex_id: VertexId(1), subtask, attempt: 0 };
     let console = Arc::new(Recorder::default());
     let mut writer = SinkWriter::open(sink, 1, 2, attempt, console, &local()).await.unwrap();
     writer.write(&batch(&[line])).await.unwrap();
@@ -254,7 +254,7 @@ async fn a_folder_takes_one_job_at_a_time() {
     let root = tempfile::tempdir().unwrap();
     for sink in [files(&root.path().join("new")), overwriting(&root.path().join("old"))] {
         let running = of_job(JOB, &sink);
-        let output = [write_of(JOB, &sink, "mine").await];
+        let output = [write_of(JOB, &sink, 0, "mine").await];
         let failure = prepare_sink(&sink, JobId(6), &local()).unwrap_err();
         let path = sink.option("path").unwrap();
         let expected = format!(
@@ -268,7 +268,7 @@ async fn a_folder_takes_one_job_at_a_time() {
     // Then another job may replace it.
     let sink = overwriting(&root.path().join("old"));
     let _running = of_job(JobId(6), &sink);
-    let output = [write_of(JobId(6), &sink, "theirs").await];
+    let output = [write_of(JobId(6), &sink, 0, "theirs").await];
     publish_sink(&sink, JobId(6), &output, &local()).unwrap();
     assert_eq!(listing(&root.path().join("old")), show(&[("part-00000-1", "theirs\n")]));
 }
@@ -310,18 +310,16 @@ async fn of_two_jobs_that_publish_into_a_folder_one_fails() {
             // As if nobody could lock it.
             fs::remove_file(out.join(format!(".heddle-{job}/lock"))).unwrap();
         }
-        let (mine, theirs) =
-            ([write_of(JOB, &sink, "mine").await], [write_of(other, &sink, "theirs!").await]);
+        let theirs = [write_of(other, &sink, 0, "theirs!").await];
+        let apart = [write_of(other, &sink, 1, "where the first has nothing").await];
+        let mine = [write_of(JOB, &sink, 0, "mine").await];
         publish_sink(&sink, JOB, &mine, &local()).unwrap();
-        let failure = publish_sink(&sink, other, &theirs, &local()).unwrap_err();
-        assert_eq!(
-            failure.message,
-            format!(
-                "the output in `{}` cannot be published: `part-00000-1` was put there while the job ran, \
-                 by another job perhaps",
-                out.display()
-            )
-        );
+        for theirs in [apart, theirs] {
+            let failure = publish_sink(&sink, other, &theirs, &local()).unwrap_err();
+            let name = "`part-00000-1` was put there while the job ran, by another job perhaps";
+            let expected = format!("the output in `{}` cannot be published: {name}", out.display());
+            assert_eq!(failure.message, expected);
+        }
         discard_sink(&sink, other, &local()).unwrap();
         assert_eq!(listing(&out), show(&[("part-00000-1", "mine\n")]));
     }

@@ -176,6 +176,8 @@ pub(crate) fn publish(
             finished.push(Finished { sink: committable.sink, subtask, file, bytes });
         }
     }
+    // Of two jobs that publish at the same time one fails with its first file.
+    finished.sort_by_key(|file| (file.sink, file.subtask));
     let mut sinks: Vec<TransformationId> = committables.iter().map(|committable| committable.sink).collect();
     sinks.dedup();
     publish_files(&place, job, &finished, &sinks).map_err(|error| {
@@ -203,6 +205,15 @@ fn publish_files(
     let there = system.exists(&temporary)?;
     let mut note = if there { read_note(system, &temporary)?.unwrap_or_default() } else { Note::default() };
     if there && !note.publishing {
+        for name in names(system, folder)?.into_iter().filter(|name| name.starts_with(PART)) {
+            let is_known = match note.replaced.get(&name) {
+                Some(former) => is_former(system, &folder.join(&name), former)?,
+                None => false,
+            };
+            if !is_known && !is_published(system, &temporary, files, &name)? {
+                return Err(put_there(&name));
+            }
+        }
         note.publishing = true;
         write_note(system, &temporary, &note)?;
     }
@@ -241,12 +252,26 @@ fn publish_file(system: &dyn FileSystem, from: &Path, to: &Path, former: Option<
         return system.rename(from, to);
     }
     system.rename_new(from, to).map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => {
-            let name = to.file_name().unwrap_or_default().to_string_lossy();
-            io::Error::other(format!("`{name}` was put there while the job ran, by another job perhaps"))
-        }
+        io::ErrorKind::AlreadyExists => put_there(&to.file_name().unwrap_or_default().to_string_lossy()),
         _ => error,
     })
+}
+
+/// Whether it is one of these files, moved to its place.
+fn is_published(
+    system: &dyn FileSystem,
+    temporary: &Path,
+    files: &[Finished],
+    name: &str,
+) -> io::Result<bool> {
+    match files.iter().find(|file| published_file(file.sink, file.subtask) == name) {
+        Some(file) => Ok(!system.exists(&temporary.join(&file.file))?),
+        None => Ok(false),
+    }
+}
+
+fn put_there(name: &str) -> io::Error {
+    io::Error::other(format!("`{name}` was put there while the job ran, by another job perhaps"))
 }
 
 /// Whether the file is still the one that was there when the job began.
