@@ -42,6 +42,10 @@ fn check(strategy: &[&str], tries: usize, last_words: &str) {
     assert!(run.stderr.contains(last_words), "`{last_words}` expected in:\n{}", run.stderr);
     let expected: Vec<String> = (0..tries).map(|attempt| attempt.to_string()).collect();
     assert_eq!((tried.attempts, tried.restarts), (expected, tries as u64 - 1));
+    for restart in 1..tries {
+        let told = format!("\nrestart {restart} after H2001: operator 'until attempt' panicked at ");
+        assert_eq!(run.stderr.matches(&told).count(), 1, "`{told}` expected once in:\n{}", run.stderr);
+    }
     assert!(!output.exists(), "the output of failed attempts never shows");
     if tries < 3 {
         return;

@@ -1,7 +1,8 @@
 //! What a run shows beside its results: what operators print and warn of, the
 //! log, and nothing of it with `-q`.
 
-use heddle_tests::{Heddle, Run, guest};
+use heddle_tests::terminal::{CLEAR, Terminal, seen};
+use heddle_tests::{Heddle, Run, guest, signal, wait_until};
 
 fn run(options: &[&str], mode: &str) -> Run {
     Heddle::new().args(["run", "-p", "1"]).args(options).arg(guest("faulty")).arg(mode).run().expect_success()
@@ -59,5 +60,45 @@ fn the_log_has_every_line_of_an_operator() {
     for line in expected {
         assert!(verbose.stderr.contains(line), "`{line}` expected in:\n{}", verbose.stderr);
         assert!(file.contains(line), "`{line}` expected in:\n{file}");
+    }
+}
+
+#[test]
+fn a_line_on_a_terminal_shows_what_the_job_does_and_makes_way() {
+    const COLUMNS: u16 = 60;
+    let (terminal, end) = Terminal::open(COLUMNS);
+    let run = Heddle::new()
+        .env("TERM", "xterm")
+        .args(["run", "-p", "1"])
+        .arg(guest("faulty"))
+        .arg("endless")
+        .errors(end)
+        .run_while(|child| {
+            wait_until("the line is drawn twice", || {
+                let written = terminal.written();
+                written.matches("RUNNING │ Source: numbers 1/1 ").count() >= 2
+            });
+            signal(child.id(), rustix::process::Signal::INT);
+        });
+    assert_eq!(run.code(), 130);
+    let written = terminal.close();
+    for line in written.split(CLEAR).flat_map(str::lines).filter(|line| line.contains('│')) {
+        assert!(line.chars().count() < COLUMNS.into(), "too wide: {line}");
+    }
+    let seen = seen(&written);
+    assert!(seen.iter().all(|line| !line.contains('│')), "the line makes way: {seen:?}");
+    for words in ["has been submitted with JobID", "cancelling the job", "CANCELED"] {
+        assert!(seen.iter().any(|line| line.contains(words)), "`{words}` expected in {seen:?}");
+    }
+}
+
+#[test]
+fn nothing_is_drawn_where_nothing_can_be_drawn_anew_or_all_is_to_be_quiet() {
+    for (term, options) in [("dumb", &["run"][..]), ("xterm", &["run", "-q"]), ("xterm", &["run", "-v"])] {
+        let (terminal, end) = Terminal::open(100);
+        Heddle::new().env("TERM", term).args(options).arg(guest("faulty")).errors(end).run().expect_success();
+        let written = terminal.close();
+        assert!(!written.contains(CLEAR), "{term} {options:?}: {written:?}");
+        assert_eq!(written.is_empty(), options.contains(&"-q"), "{written:?}");
     }
 }

@@ -2,6 +2,8 @@
 //! in time, and readers of what it left on disk. It knows the command line and
 //! nothing behind it.
 
+pub mod terminal;
+
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -137,6 +139,12 @@ impl Heddle {
     /// Where its standard output goes.
     pub fn output(mut self, file: impl Into<Stdio>) -> Self {
         self.command.stdout(file);
+        self
+    }
+
+    /// Where its standard error goes.
+    pub fn errors(mut self, file: impl Into<Stdio>) -> Self {
+        self.command.stderr(file);
         self
     }
 

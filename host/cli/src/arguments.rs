@@ -1,8 +1,10 @@
 //! The command line's grammar. Options before the component are Heddle's, those
 //! after it the job's.
 
+use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
-use std::ffi::OsString;
+use heddle_model::config::value::Target;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 const AFTER_HELP: &str = "\
@@ -241,6 +243,31 @@ pub struct StandaloneArguments {
     pub dynamic: Vec<String>,
 }
 
+/// Takes any text, which the configuration checks; completions offer these.
+#[derive(Clone)]
+struct Offers(&'static [Target]);
+
+const TARGETS: [Target; 5] =
+    [Target::Local, Target::Remote, Target::YarnSession, Target::YarnPerJob, Target::YarnApplication];
+const CLUSTER_TARGETS: [Target; 2] = [Target::Remote, Target::YarnSession];
+
+impl TypedValueParser for Offers {
+    type Value = String;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        argument: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<String, clap::Error> {
+        StringValueParser::new().parse_ref(command, argument, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(self.0.iter().map(|target| PossibleValue::new(target.word()))))
+    }
+}
+
 /// Where the configuration comes from, beside files and environment.
 #[derive(Debug, Default, Args)]
 pub struct ConfigurationArguments {
@@ -253,7 +280,7 @@ pub struct ConfigurationArguments {
     pub parallelism: Option<String>,
 
     /// Where the job runs: local (the default), remote, yarn-session, yarn-per-job, yarn-application
-    #[arg(short, long, value_name = "TARGET")]
+    #[arg(short, long, value_name = "TARGET", value_parser = Offers(&TARGETS), hide_possible_values = true)]
     pub target: Option<String>,
 }
 
@@ -265,7 +292,13 @@ pub struct ClusterArguments {
     pub jobmanager: Option<String>,
 
     /// Where the cluster is: remote (the default), yarn-session
-    #[arg(short, long, value_name = "TARGET")]
+    #[arg(
+        short,
+        long,
+        value_name = "TARGET",
+        value_parser = Offers(&CLUSTER_TARGETS),
+        hide_possible_values = true
+    )]
     pub target: Option<String>,
 
     /// Set a configuration key for this command only
@@ -529,6 +562,16 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn targets_are_offered_and_not_files() {
+        let mut script = Vec::new();
+        clap_complete::generate(clap_complete::Shell::Bash, &mut Arguments::command(), "heddle", &mut script);
+        let script = String::from_utf8(script).unwrap();
+        assert!(script.contains("local remote yarn-session yarn-per-job yarn-application"), "{script}");
+        // Whether it is one is told by the configuration, with its origin.
+        assert_eq!(run(&["-t", "moon", "job.wasm"]).configuration.target.as_deref(), Some("moon"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! cancels it when the user says so, tells its result.
 
 use crate::job_report::{self, ReportFile};
-use crate::progress::Progress;
+use crate::progress::{Progress, Restarts};
 use crate::screen::{Screen, Style, written};
 use crate::summary;
 use heddle_client::{Executor, RunningJob};
@@ -12,6 +12,7 @@ use heddle_model::failure::{ErrorCode, Failure};
 use heddle_model::id::JobId;
 use heddle_model::job_status::JobStatus;
 use heddle_rpc::{JobDetails, JobResult};
+use std::cell::RefCell;
 use std::pin::pin;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -19,8 +20,10 @@ use tokio::task::JoinSet;
 
 /// How often the live line is drawn anew.
 const LIVE_INTERVAL: Duration = Duration::from_millis(250);
-/// How often a plain line is written.
+/// How often a plain line is written, and how often the job is looked at
+/// meanwhile.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
+const PLAIN_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long the last numbers of a job that ended are waited for.
 const LAST_DETAILS: Duration = Duration::from_secs(5);
@@ -72,9 +75,10 @@ pub async fn follow(
     if interrupted.is_some() {
         cancel(&mut cancellation);
     }
+    let restarts = RefCell::new(Restarts::default());
     let result = {
         let mut result = pin!(job.result());
-        let mut shown = pin!(show(&job, screen));
+        let mut shown = pin!(show(&job, screen, &restarts));
         loop {
             tokio::select! {
                 result = &mut result => break result,
@@ -94,6 +98,9 @@ pub async fn follow(
     screen.end();
     let details = tokio::time::timeout(LAST_DETAILS, job.details()).await.ok().and_then(Result::ok);
     executor.shut_down().await;
+    if let Some(details) = &details {
+        tell(&restarts, details, screen);
+    }
     let submitted_at = details
         .as_ref()
         .map_or(started, |details| UNIX_EPOCH + Duration::from_millis(details.overview.start_time_ms));
@@ -109,20 +116,36 @@ pub async fn follow(
     }
 }
 
+/// Says why the job restarted, of each restart once.
+fn tell(restarts: &RefCell<Restarts>, details: &JobDetails, screen: &Screen) {
+    for line in restarts.borrow_mut().lines(details) {
+        screen.note(&line);
+    }
+}
+
 /// Shows the progress for ever; never ends.
-async fn show(job: &RunningJob, screen: &Screen) {
+async fn show(job: &RunningJob, screen: &Screen, restarts: &RefCell<Restarts>) {
     if screen.style() == Style::None {
         return std::future::pending().await;
     }
     let began = Instant::now();
     let mut progress = Progress::default();
-    let interval = if screen.style() == Style::Live { LIVE_INTERVAL } else { PLAIN_INTERVAL };
-    let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + interval, interval);
+    let (interval, look_interval) = match screen.style() {
+        Style::Live => (LIVE_INTERVAL, LIVE_INTERVAL),
+        _ => (PLAIN_INTERVAL, PLAIN_LOOK_INTERVAL),
+    };
+    let mut next_line = interval;
+    let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + look_interval, look_interval);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     loop {
         ticks.tick().await;
         if let Ok(details) = job.details().await {
-            screen.progress(&progress.line(&details, began.elapsed()));
+            tell(restarts, &details, screen);
+            let elapsed = began.elapsed();
+            if elapsed >= next_line {
+                next_line = elapsed + interval;
+                screen.progress(&progress.line(&details, elapsed));
+            }
         }
     }
 }
