@@ -19,6 +19,9 @@ const MESSAGE_THREADS_MAX: usize = 4;
 /// Threads for blocking work a processor has by default, as Flink's.
 const IO_THREADS_PER_PROCESSOR: usize = 4;
 
+/// Turns of tasks after which a worker looks for what the system has to tell.
+const EVENT_INTERVAL: u32 = 8;
+
 fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
@@ -59,6 +62,11 @@ impl Workers {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(threads)
             .thread_name("heddle-worker")
+            // A guest that never waits has its worker for a time slice at each
+            // turn. What other threads woke, and what the system has to tell,
+            // would have to wait for 61 of them.
+            .global_queue_interval(1)
+            .event_interval(EVENT_INTERVAL)
             .enable_all()
             .build()
             .map_err(|error| internal(format!("cannot start {threads} worker threads: {error}")))?;

@@ -124,11 +124,13 @@ impl Instance {
         // Until `leave`, so that a dropped call leaves it set.
         self.ended = true;
         data.clock.reset();
+        data.turn.enter();
         Ok(())
     }
 
     fn leave<T>(&mut self, result: wasmtime::Result<T>, phase: Phase) -> Result<T, Error> {
         let data = self.store.data_mut();
+        data.turn.leave(&data.wait);
         match result {
             Ok(value) => {
                 data.flush_log();

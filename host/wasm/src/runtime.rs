@@ -20,6 +20,7 @@ use heddle_model::id::BlobKey;
 use heddle_model::plan::{JobPlan, Program};
 use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
@@ -66,6 +67,8 @@ struct Shared {
     cache: Cache,
     places: Mutex<HashMap<BlobKey, Place>>,
     recent: Mutex<Recent>,
+    /// Of all guests.
+    calls: Arc<AtomicU64>,
     _ticker: Option<Ticker>,
 }
 
@@ -87,6 +90,7 @@ impl Runtime {
             cache,
             places: Mutex::default(),
             recent: Mutex::default(),
+            calls: Arc::default(),
             _ticker: ticker,
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -287,8 +291,14 @@ impl Runtime {
         let task_name = limits.task_name.clone();
         let timeout = limits.call_timeout;
         let options = &shared.options;
-        let mut store =
-            new_store(&shared.engine, host, limits, options.max_memory_per_instance, options.epoch_tick);
+        let mut store = new_store(
+            &shared.engine,
+            host,
+            limits,
+            options.max_memory_per_instance,
+            options.epoch_tick,
+            shared.calls.clone(),
+        );
         if phase == Phase::Plan {
             store.set_hostcall_fuel(PLAN_FUEL);
         }

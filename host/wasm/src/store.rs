@@ -1,14 +1,18 @@
 //! What lives beside a guest: its host, its limits, its log and its view of
 //! WASI. One per instance.
 
+use crate::budget::MemoryBudget;
 use crate::fault::{Fault, PanicReport};
 use crate::guest_log::GuestLog;
 use crate::host::TaskHost;
 use crate::options::{Grants, InstanceLimits};
 use crate::wasi::{RandomSequence, WasiState};
+use std::future::{Future as _, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::time::Duration;
+use std::task::Poll;
+use std::time::{Duration, Instant};
 use wasmtime::{Engine, ResourceLimiter, Store, StoreContextMut, UpdateDeadline};
 
 /// Bytes that a guest may hand over in one call: a batch of the largest size
@@ -76,6 +80,60 @@ impl WaitReason {
     }
 }
 
+/// Two calls with less between them are one turn of the guest: nobody else had
+/// its worker for long.
+const SAME_TURN: Duration = Duration::from_micros(50);
+
+/// How long the guest has had its worker without giving it to others, and
+/// whether there are others: guests of other slots. Those of its own slot wait
+/// for what it does.
+pub(crate) struct Turn {
+    began: Instant,
+    /// When the last call ended.
+    ended: Instant,
+    neighbours: Neighbours,
+}
+
+#[derive(Clone)]
+struct Neighbours {
+    /// Calls of all guests of this process.
+    all: Arc<AtomicU64>,
+    slot: Arc<MemoryBudget>,
+}
+
+impl Neighbours {
+    /// Calls of guests of other slots so far.
+    fn calls(&self) -> u64 {
+        self.all.load(Ordering::Relaxed).wrapping_sub(self.slot.calls())
+    }
+}
+
+impl Turn {
+    fn new(all: Arc<AtomicU64>, slot: Arc<MemoryBudget>) -> Self {
+        let now = Instant::now();
+        Self { began: now, ended: now, neighbours: Neighbours { all, slot } }
+    }
+
+    /// A call begins.
+    pub(crate) fn enter(&mut self) {
+        self.neighbours.slot.count_call();
+        self.neighbours.all.fetch_add(1, Ordering::Relaxed);
+        let now = Instant::now();
+        if now - self.ended > SAME_TURN {
+            self.began = now;
+        }
+    }
+
+    /// A call ends.
+    pub(crate) fn leave(&mut self, wait: &WaitReason) {
+        self.ended = Instant::now();
+        // It waited, and others had the worker meanwhile.
+        if let Some(slice) = wait.end_slice() {
+            self.began = self.ended.checked_sub(slice).unwrap_or(self.ended);
+        }
+    }
+}
+
 /// The data of a store.
 pub(crate) struct StoreData {
     /// Taken out while it is being called.
@@ -88,6 +146,7 @@ pub(crate) struct StoreData {
     pub panic: Option<PanicReport>,
     pub wait: Arc<WaitReason>,
     pub clock: CallClock,
+    pub turn: Turn,
     /// Made when the guest first asks for it.
     pub wasi: Option<Box<WasiState>>,
 }
@@ -251,6 +310,7 @@ pub(crate) fn new_store(
     limits: InstanceLimits,
     max_memory_per_instance: u64,
     epoch_tick: Duration,
+    calls: Arc<AtomicU64>,
 ) -> Store<StoreData> {
     let data = StoreData {
         host: Some(host),
@@ -266,6 +326,7 @@ pub(crate) fn new_store(
             timeout: limits.call_timeout,
             cancel: limits.cancel.clone(),
         },
+        turn: Turn::new(calls, Arc::clone(&limits.memory)),
         wasi: None,
         limiter: Limiter { limits, max_memory_per_instance, taken: 0, pending: 0 },
     };
@@ -282,6 +343,50 @@ fn on_epoch(mut store: StoreContextMut<'_, StoreData>) -> wasmtime::Result<Updat
     let data = store.data_mut();
     let slice = data.wait.end_slice();
     data.clock.on_tick(slice).map_err(wasmtime::Error::new)?;
-    data.wait.set(Wait::Yield);
-    Ok(UpdateDeadline::Yield(1))
+    let tick = data.clock.tick;
+    // Most calls that notice a tick began moments ago.
+    if slice.unwrap_or_else(|| data.turn.began.elapsed()) < tick / 2 {
+        data.wait.set(Wait::Yield);
+        return Ok(UpdateDeadline::Yield(1));
+    }
+    Ok(UpdateDeadline::YieldCustom(
+        1,
+        Box::pin(give_way(Arc::clone(&data.wait), data.turn.neighbours.clone(), tick)),
+    ))
+}
+
+/// Whoever ran meanwhile was ready: an empty queue is gone through in less.
+const SHORTEST_TURN: Duration = Duration::from_micros(5);
+/// How long a worker is left to others at a time, the least that a timer waits.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// Leaves the worker to the neighbours after a time slice, for up to as long as
+/// the slice was, while they have use for it. One turn of each would be little:
+/// most work for microseconds, then wait for each other or for the system, and
+/// would find the worker taken for another slice.
+async fn give_way(wait: Arc<WaitReason>, neighbours: Neighbours, slice: Duration) {
+    let began = Instant::now();
+    loop {
+        let (turn, calls) = (Instant::now(), neighbours.calls());
+        let mut yielded = false;
+        poll_fn(|context| {
+            if std::mem::replace(&mut yielded, true) {
+                return Poll::Ready(());
+            }
+            wait.set(Wait::Yield);
+            context.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+        let is_wanted = turn.elapsed() >= SHORTEST_TURN && neighbours.calls() != calls;
+        if !is_wanted || began.elapsed() >= slice {
+            return;
+        }
+        let mut pause = pin!(tokio::time::sleep(PAUSE));
+        poll_fn(|context| {
+            wait.set(Wait::Yield);
+            pause.as_mut().poll(context)
+        })
+        .await;
+    }
 }

@@ -179,9 +179,16 @@ impl Cluster {
     /// Counts the words of a file on the cluster, and compares.
     #[track_caller]
     pub fn run_word_count(&self) {
+        self.run_word_count_of(1_000);
+    }
+
+    /// The same, of a file of so many lines; gives how long the job took.
+    #[track_caller]
+    pub fn run_word_count_of(&self, lines: usize) -> Duration {
         let (input, output) = (self.path("words.txt"), self.path(&format!("counts-{}", self.number())));
-        let text = "to be or not to be, that is the question\n".repeat(1_000);
+        let text = "to be or not to be, that is the question\n".repeat(lines);
         std::fs::write(&input, &text).expect("an input");
+        let began = Instant::now();
         self.heddle(&["run", "-m", &self.remote(), "-p", "2"])
             .arg(example("word-count"))
             .arg("--input")
@@ -190,8 +197,10 @@ impl Cluster {
             .arg(&output)
             .run()
             .expect_success();
+        let took = began.elapsed();
         let counted = heddle_tests::counts(&published_lines(&output));
         assert_eq!(counted, heddle_tests::count_words(text.as_bytes()));
+        took
     }
 
     /// Submits a job that lasts some seconds, detached.

@@ -13,6 +13,11 @@ const SLOTS: &str = "4";
 /// anything: it never ends because a loop beside it was ended.
 const CALL_TIMEOUT: &str = "60 min";
 
+/// Of text, four megabytes. If a worker went back to the loop after each step
+/// of the good job, they would take minutes; fairly shared, twice as long as
+/// alone.
+const LINES: usize = 100_000;
+
 /// Submits the hostile guest; gives the job's id.
 fn attack(cluster: &Cluster, name: &str) -> String {
     let run = cluster.heddle(&["run", "-m", &cluster.remote(), "-d", "-p", "2"]);
@@ -33,6 +38,7 @@ fn a_job_goes_on_and_is_right_beside_an_endless_loop_and_a_memory_bomb() {
     ]);
     let _job_manager = cluster.job_manager(&[]);
     let task_executor = cluster.task_executor(&[]);
+    let alone = cluster.run_word_count_of(LINES);
     let looping = attack(&cluster, "endless-loop");
     wait_until("the loop runs", || count(&cluster, "RUNNING") == 1);
     task_executor.computes(Duration::from_secs(1));
@@ -40,6 +46,8 @@ fn a_job_goes_on_and_is_right_beside_an_endless_loop_and_a_memory_bomb() {
         cluster.run_word_count();
         assert_eq!(count(&cluster, "RUNNING"), 1, "the loop still runs");
     }
+    let beside = cluster.run_word_count_of(LINES);
+    assert!(beside < 10 * alone + Duration::from_secs(3), "{beside:?} beside the loop, {alone:?} alone");
     cluster.cancel(&looping).expect_success();
     wait_until("the loop is cancelled", || count(&cluster, "CANCELED") == 1);
 
