@@ -2,19 +2,17 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A count of bytes with a limit, shared by the stores of a slot; and of their
-/// calls, by which neighbours know whether others are there.
+/// A count of bytes with a limit, shared by the stores of a slot.
 #[derive(Debug)]
 pub struct MemoryBudget {
     limit: u64,
     used: AtomicU64,
-    calls: AtomicU64,
 }
 
 impl MemoryBudget {
     /// `limit` in bytes.
     pub fn new(limit: u64) -> Self {
-        Self { limit, used: AtomicU64::new(0), calls: AtomicU64::new(0) }
+        Self { limit, used: AtomicU64::new(0) }
     }
 
     pub fn limit(&self) -> u64 {
@@ -24,16 +22,6 @@ impl MemoryBudget {
     /// Bytes that are taken now.
     pub fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
-    }
-
-    /// A guest of the slot is called.
-    pub(crate) fn count_call(&self) {
-        self.calls.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Calls of the slot's guests so far.
-    pub(crate) fn calls(&self) -> u64 {
-        self.calls.load(Ordering::Relaxed)
     }
 
     /// Takes `bytes`, or nothing if the limit would be passed.

@@ -176,7 +176,8 @@ pub struct InstanceLimits {
     pub cancel: CancelFlag,
     /// Where clocks stand without the grant `clocks`: milliseconds since the epoch.
     pub wall_clock_ms: u64,
-    /// Start of the random sequence without the grant `random`.
+    /// Start of the random sequence without the grant `random`. The same for all
+    /// instances of a job: by it they are known to belong together.
     pub random_seed: u64,
     /// For messages, such as `Source: lines -> Flat Map (1/4)`.
     pub task_name: String,

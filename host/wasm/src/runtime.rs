@@ -14,7 +14,7 @@ use crate::inspect::{self, Kind};
 use crate::instance::{Instance, watched};
 use crate::options::{Grants, InstanceLimits, Options, Preemption};
 use crate::plan::{self, PlanHost};
-use crate::store::{PLAN_FUEL, new_store};
+use crate::store::{Neighbours, PLAN_FUEL, new_store};
 use heddle_model::failure::ErrorCode;
 use heddle_model::id::BlobKey;
 use heddle_model::plan::{JobPlan, Program};
@@ -67,8 +67,10 @@ struct Shared {
     cache: Cache,
     places: Mutex<HashMap<BlobKey, Place>>,
     recent: Mutex<Recent>,
-    /// Of all guests.
+    /// Calls of all guests.
     calls: Arc<AtomicU64>,
+    /// Calls of the guests of each job, by the seed that its instances share.
+    calls_of_jobs: Mutex<HashMap<u64, Weak<AtomicU64>>>,
     _ticker: Option<Ticker>,
 }
 
@@ -91,6 +93,7 @@ impl Runtime {
             places: Mutex::default(),
             recent: Mutex::default(),
             calls: Arc::default(),
+            calls_of_jobs: Mutex::default(),
             _ticker: ticker,
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -246,6 +249,17 @@ impl Runtime {
         Ok(())
     }
 
+    fn neighbours(&self, job: u64) -> Neighbours {
+        let mut jobs = self.shared.calls_of_jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let calls = jobs.get(&job).and_then(Weak::upgrade).unwrap_or_else(|| {
+            jobs.retain(|_, calls| calls.strong_count() > 0);
+            let calls = Arc::default();
+            jobs.insert(job, Arc::downgrade(&calls));
+            calls
+        });
+        Neighbours { all: Arc::clone(&self.shared.calls), job: calls }
+    }
+
     fn place(&self, key: BlobKey) -> Place {
         let mut places = self.shared.places.lock().unwrap_or_else(PoisonError::into_inner);
         // Places that nobody uses, of components that nobody has.
@@ -291,13 +305,14 @@ impl Runtime {
         let task_name = limits.task_name.clone();
         let timeout = limits.call_timeout;
         let options = &shared.options;
+        let neighbours = self.neighbours(limits.random_seed);
         let mut store = new_store(
             &shared.engine,
             host,
             limits,
             options.max_memory_per_instance,
             options.epoch_tick,
-            shared.calls.clone(),
+            neighbours,
         );
         if phase == Phase::Plan {
             store.set_hostcall_fuel(PLAN_FUEL);

@@ -1,7 +1,6 @@
 //! What lives beside a guest: its host, its limits, its log and its view of
 //! WASI. One per instance.
 
-use crate::budget::MemoryBudget;
 use crate::fault::{Fault, PanicReport};
 use crate::guest_log::GuestLog;
 use crate::host::TaskHost;
@@ -85,7 +84,7 @@ impl WaitReason {
 const SAME_TURN: Duration = Duration::from_micros(50);
 
 /// How long the guest has had its worker without giving it to others, and
-/// whether there are others: guests of other slots. Those of its own slot wait
+/// whether there are others: guests of other jobs. Those of its own job wait
 /// for what it does.
 pub(crate) struct Turn {
     began: Instant,
@@ -94,30 +93,36 @@ pub(crate) struct Turn {
     neighbours: Neighbours,
 }
 
+/// Counts the calls of guests.
 #[derive(Clone)]
-struct Neighbours {
-    /// Calls of all guests of this process.
-    all: Arc<AtomicU64>,
-    slot: Arc<MemoryBudget>,
+pub(crate) struct Neighbours {
+    /// Of all guests of this process.
+    pub all: Arc<AtomicU64>,
+    /// Of those of the job.
+    pub job: Arc<AtomicU64>,
 }
 
 impl Neighbours {
-    /// Calls of guests of other slots so far.
+    fn count_call(&self) {
+        self.job.fetch_add(1, Ordering::Relaxed);
+        self.all.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Calls of guests of other jobs so far.
     fn calls(&self) -> u64 {
-        self.all.load(Ordering::Relaxed).wrapping_sub(self.slot.calls())
+        self.all.load(Ordering::Relaxed).wrapping_sub(self.job.load(Ordering::Relaxed))
     }
 }
 
 impl Turn {
-    fn new(all: Arc<AtomicU64>, slot: Arc<MemoryBudget>) -> Self {
+    fn new(neighbours: Neighbours) -> Self {
         let now = Instant::now();
-        Self { began: now, ended: now, neighbours: Neighbours { all, slot } }
+        Self { began: now, ended: now, neighbours }
     }
 
     /// A call begins.
     pub(crate) fn enter(&mut self) {
-        self.neighbours.slot.count_call();
-        self.neighbours.all.fetch_add(1, Ordering::Relaxed);
+        self.neighbours.count_call();
         let now = Instant::now();
         if now - self.ended > SAME_TURN {
             self.began = now;
@@ -310,7 +315,7 @@ pub(crate) fn new_store(
     limits: InstanceLimits,
     max_memory_per_instance: u64,
     epoch_tick: Duration,
-    calls: Arc<AtomicU64>,
+    neighbours: Neighbours,
 ) -> Store<StoreData> {
     let data = StoreData {
         host: Some(host),
@@ -326,7 +331,7 @@ pub(crate) fn new_store(
             timeout: limits.call_timeout,
             cancel: limits.cancel.clone(),
         },
-        turn: Turn::new(calls, Arc::clone(&limits.memory)),
+        turn: Turn::new(neighbours),
         wasi: None,
         limiter: Limiter { limits, max_memory_per_instance, taken: 0, pending: 0 },
     };
